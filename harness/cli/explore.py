@@ -48,7 +48,8 @@ def refuse_idle(*, exhaustive: bool) -> None:
     "options that it declares unless others are given."
 ))  # fmt: skip
 @number("--nodes", help=(
-    "Default: 5, for a system of one process 1; with --exhaustive 3, of 2 to 5."
+    "Default: 5 or 3, as the search chooses, and for a system of one process 1; with "
+    "--exhaustive 3, of 2 to 5."
 ))  # fmt: skip
 @number("--ops", OPS, help="With --exhaustive: operations of clients; default: 2.")
 @number("--budget", BUDGET, metavar="TIME", help=(
@@ -84,7 +85,7 @@ def explore(
 ) -> int:
     """Search for failures of SYSTEM, in many short runs or exhaustively.
 
-    Each run has a fault plan, a length and a pace of its own. Plans that led to
+    Each run has a fault plan, a length, a size and a pace of its own. Plans that led to
     something new are kept and changed; kinds of fault, what sets them off and their
     rhythm are chosen by how much new they bring. Every distinct failure is told once.
     In the simulator it is run again and shrunk, and then run without each of its

@@ -19,6 +19,7 @@ from harness.cli import run_command
 from harness.errors import EXIT_HARNESS, EXIT_INVALID, EXIT_VALID, UsageError
 from harness.history import History, HistoryError, Op
 from harness.history.formats import HistoryFollower, HistoryWriter, load
+from harness.judge import analysis
 from harness.report import text
 from harness.run import monitor
 from harness.run.completing import complete
@@ -30,6 +31,7 @@ from workloads.register import Register
 
 if TYPE_CHECKING:
     from harness.campaign.outcome import Outcome
+    from harness.run.records import TestRecord, VerdictRecord
 
 
 def stale(**changes: Any) -> TestSpec:
@@ -139,17 +141,19 @@ def test_a_run_that_is_discarded_tells_when_it_was_convicted(tmp_path: Path) -> 
 
 
 def test_a_hasty_run_ends_at_its_conviction_and_was_the_same_until_then(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded: list[list[bytes]] = []
+    judge = analysis.outcome
 
-    def look(folder: RunFolder, _: object) -> tuple[int, ...]:
+    def judged(test: TestRecord, folder: RunFolder, limits: Limits) -> VerdictRecord:
         told = (folder.path / "history.jsonl").read_bytes().splitlines()
         recorded.append([line for line in told if b"interrupted" not in line])
-        return ()
+        return judge(test, folder, limits)
 
+    monkeypatch.setattr(analysis, "outcome", judged)
     whole, hasty = (
-        discard(tmp_path, Experiment(stale()), look, hasty=is_hasty)
+        discard(tmp_path, Experiment(stale()), hasty=is_hasty)
         for is_hasty in (False, True)
     )
     assert hasty.verdict == whole.verdict == "invalid"
