@@ -55,7 +55,7 @@ RANDOM, EXPLORE = "random", "explore"
 WAYS = (RANDOM, EXPLORE)
 REPEAT = 5
 """Hunts of each mutant in each way, at least, from seeds of their own."""
-ENOUGH_S = {"sim": 2.0, "os": 0.0}
+ENOUGH_S = {"sim": 1.0, "os": 0.0}
 """World -> a mutant is hunted on until the hunts of each way cost so much together."""
 HUNTS_MAX = 20
 """Hunts of a mutant in each way, at most."""
