@@ -6,6 +6,7 @@ what a search does is seen without a cluster.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import shutil
@@ -14,6 +15,7 @@ import sys
 import time
 from collections import deque
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Self
 
@@ -23,9 +25,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import cli, registry
+from harness.bench.mutants import set_ups
+from harness.campaign.carrying import keep
 from harness.campaign.executor import Executor
 from harness.campaign.experiment import Experiment, steps_of
 from harness.campaign.outcome import Finding, Fingerprint, Outcome
+from harness.campaign.processes import Processes
 from harness.campaign.rates import Rate
 from harness.campaign.shrinking import changes, regression, sampling, search, shelf
 from harness.campaign.shrinking.conclusion import Conclusion, Extent
@@ -48,7 +53,6 @@ from harness.run.store import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 KINDS = ("partition", "kill", "pause", "clock", "power", "membership", "disk")
 STALE = Finding("linearizable", "stale-read")
@@ -710,6 +714,55 @@ def test_3pc_is_shrunk_to_one_partition_and_one_transaction(
     assert (run / "shrunk" / "command.txt").read_text().strip() == told["command"]
     lines = (run / "shrunk" / "tried.jsonl").read_text().splitlines()
     assert sum(json.loads(line)["accepted"] for line in lines) >= 3
+
+
+def first_invalid(spec: TestSpec, results: Path) -> Outcome:
+    """The outcome of the first seed that fails; its folder is below `results`."""
+    with Processes(functools.partial(keep, results), 1) as executor:
+        for seed in range(1, 100):
+            executor.submit(Experiment(spec).with_seed(seed))
+            [(_, outcome)] = executor.as_completed()
+            if outcome is not None and outcome.verdict == "invalid":
+                return outcome
+    raise AssertionError("no seed of 99 fails")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("protocol", "mutant", "steps", "ops"),
+    [
+        ("multi_paxos", "fsync-omitted", 1, 1),
+        ("paxos", "accepted-before-fsync", 1, 3),
+        ("raft", "commit-past-match", 2, 1),
+        ("raft", "keeps-conflict", 1, 1),
+        ("three_phase_commit", "precommit-not-durable", 1, 1),
+        ("two_phase_commit", "unlock-at-prepare", 1, 3),
+        ("zab", "serves-before-sync", 0, 1),
+    ],
+)
+def test_a_mutants_failure_is_shrunk_to_twice_the_smallest_known_at_most(
+    tmp_path: Path, protocol: str, mutant: str, steps: int, ops: int
+) -> None:
+    """`steps` and `ops` are those of the smallest plan that is known for it."""
+    declared, _ = set_ups(protocol, mutant, "sim")
+    outcome = first_invalid(declared, tmp_path)
+    wanted = frozenset(
+        one for one in outcome.fingerprints if one.anomaly in declared.until_anomaly
+    )
+    seed = outcome.experiment.spec.seed
+    assert wanted, f"seed {seed} fails otherwise"
+    recorded = shelf.failing(RunFolder(Path(outcome.folder)))
+    found = search.shrink(
+        recorded.variants["time"],
+        wanted,
+        budget_s=300.0,
+        scenes=scenes(recorded, wanted),
+    )
+    small = size(found.best)
+    told = f"seed {seed}: {small}"
+    assert small.steps <= 2 * steps, told
+    assert small.ops <= 2 * ops, told
+    assert found.cpu_s < 60.0, told
 
 
 def test_plans_of_other_failures_stay_beside_the_result(
