@@ -428,7 +428,7 @@ def fewer_operations(experiment: Experiment) -> Iterator[Change]:
     """Limit the clients' operations.
 
     Each limit is tried at the same rate, which is how the run began before, and with
-    the operations spread over the time in which the plan strikes.
+    the operations spread over the time in which the plan strikes, if it does.
     """
     spec = experiment.spec
     now = float("inf") if spec.ops is None else spec.ops
@@ -437,6 +437,8 @@ def fewer_operations(experiment: Experiment) -> Iterator[Change]:
             continue
         told = f"{ops:,} operations"
         yield Change(told, with_spec(experiment, ops=ops))
+        if not steps_of(experiment):
+            continue
         span_s = _span_s(experiment)
         rate = max(0.001, float(f"{ops / span_s:.1g}"))
         if spec.rate is None or rate < spec.rate:

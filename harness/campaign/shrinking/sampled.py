@@ -24,8 +24,6 @@ from harness.campaign.shrinking.changes import WAYS, Change, over_after
 from harness.campaign.shrinking.lab import Lab, name_of, smaller_ones, told
 from harness.campaign.shrinking.sampling import (
     DROUGHT,
-    FAIR_MISSES,
-    FAIR_RUNS,
     MONITOR_EVERY,
     NEVER_RUNS,
     PROVISIONAL_HITS,
@@ -228,8 +226,7 @@ class Sampled:
             return "yes"
         if patience == "hasty":
             return "no" if rate.hits < rate.runs else "run again"
-        is_over = rate.runs >= (FAIR_RUNS if rate.hits else FAIR_MISSES)
-        return "no" if is_over or self.bar.is_hardly_reached_by(rate) else "run again"
+        return "no" if self.bar.is_hardly_reached_by(rate) else "run again"
 
     def _decide(self, change: Change, outcome: Outcome, patience: Patience) -> Decision:
         """Run a candidate on from its first run until there is a decision."""

@@ -53,7 +53,7 @@ made of it hardly fails at all, and a row of misses is the first sign."""
 FAIR_MISSES = 3
 """Runs of a candidate without any hit after which others have their turn."""
 FAIR_RUNS = 8
-"""Runs of a candidate that is neither adopted nor hopeless, while there are others."""
+"""Runs of a candidate that nothing speaks against, while there are others."""
 SETTLED_RUNS = 5
 """Fresh runs that the result of a search has."""
 FAIR = 0.3
@@ -100,18 +100,23 @@ class Bar:
         """What the runs of a candidate say of it."""
         if self._is_reached_by(rate):
             return "yes"
-        left = RUNS_MAX - rate.runs
-        at_best = Rate(rate.hits + left, rate.runs + left)
-        if rate.upper() < self.rate or not self._is_reached_by(at_best):
+        if rate.upper() < self.rate or not self._may_be_reached(rate, RUNS_MAX):
             return "no"
         return "run again"
+
+    def _may_be_reached(self, rate: Rate, runs_max: int) -> bool:
+        """Whether a candidate reaches the bar if the rest of its runs all fail."""
+        left = max(0, runs_max - rate.runs)
+        return self._is_reached_by(Rate(rate.hits + left, rate.runs + left))
 
     def _is_reached_by(self, rate: Rate) -> bool:
         return rate.hits >= self.hits_min and rate.lower() >= self.rate
 
     def is_hardly_reached_by(self, rate: Rate) -> bool:
         """Whether it is a waste to run a candidate more, while there are others."""
-        return rate.upper(Z_80) < self.rate
+        if not rate.hits and rate.runs >= FAIR_MISSES:
+            return True
+        return rate.upper(Z_80) < self.rate or not self._may_be_reached(rate, FAIR_RUNS)
 
     def is_missed_by(self, monitored: Rate) -> bool:
         """Whether fresh runs of an adopted experiment show that it was no match.

@@ -56,7 +56,7 @@ PUNCTUAL_RUNS = 5
 """Seeds in the simulator of an experiment with faults behind messages."""
 PUNCTUAL_MAX = 3
 """How many of these real processes try."""
-SETTLE_SHARE = 0.1
+SETTLE_SHARE = 0.15
 """The part of the budget that is kept back to run the result again."""
 SCENE_RUNS = 2
 """A scene is left for the next if none of so many runs fails."""
