@@ -223,7 +223,7 @@ def conclude(
     out.after = extent(best, None)
     out.command = shlex.join(shelf.command(best))
     small = shrunk.simulated
-    if small is not None and best.spec.world == "os" and size(small) < size(best):
+    if small is not None and best.spec.world == "os" and is_news(small, best):
         command = shlex.join(shelf.keep_simulated(small))
         out.simulated = Proposal(extent(small, None), command)
     if shrunk.ended == "interrupted" and best.spec.world == "os":
@@ -243,6 +243,11 @@ def conclude(
     out.report = str(shelf.path / "report.html")
     out.test = str(shelf.keep_test(best, rate, out.sentence, out.anomaly))
     return out
+
+
+def is_news(small: Experiment, best: Experiment) -> bool:
+    """Whether an experiment is smaller in what people ask for first."""
+    return size(small) < size(best) and extent(small, None) != extent(best, None)
 
 
 def words(extent: Extent) -> str:
