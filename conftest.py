@@ -16,24 +16,29 @@ within a test that draw is always the same.
 
 Tests start hundreds of processes of ours. Where bytecode must not be written beside the
 sources, each of them would compile a hundred modules anew, for a third of a second. So
-it is kept in pytest's own cache then.
+it is kept in pytest's own cache then. In a fresh checkout, each worker of xdist would
+rewrite the assertions of all tests; the others wait for the first one.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Generator
+
+CACHE = Path(__file__).parent / ".pytest_cache"
 
 if sys.dont_write_bytecode and sys.pycache_prefix is None:
-    sys.pycache_prefix = str(Path(__file__).parent / ".pytest_cache" / "bytecode")
+    sys.pycache_prefix = str(CACHE / "bytecode")
     sys.dont_write_bytecode = False
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -52,6 +57,26 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("everyday")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Collect one worker after the other, if none has done so before."""
+    collected = CACHE / "collected"
+    if not hasattr(session.config, "workerinput") or collected.exists():
+        return (yield)
+    try:
+        CACHE.mkdir(exist_ok=True)
+        lock = (CACHE / "collecting").open("w")
+    except OSError:  # a checkout that is not ours to write to
+        return (yield)
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if collected.exists():
+            fcntl.flock(lock, fcntl.LOCK_UN)
+        result = yield
+        collected.touch()
+        return result
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
