@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Self
 import pytest
 import yaml
 
-from harness.campaign import replay
+from harness.campaign import replay, why
 from harness.campaign.exploration.search import REASONS_MAX, Search
 from harness.campaign.explore import Explored
 from harness.campaign.outcome import Outcome
+from harness.campaign.rates import Rate
 from harness.campaign.shrinking.search import shrink
 from harness.cli.exploration import told
 from harness.cli.group import run_command
@@ -168,3 +170,41 @@ def test_a_failure_that_is_not_seen_as_nothing_runs_is_said_to_be_so(
     assert found.remarks == [
         "10 of 10 runs could not be judged: n1 did not serve: \\x1b[31m"
     ]
+
+
+@pytest.mark.parametrize("measured", [1, 3])
+def test_an_explanation_that_is_interrupted_keeps_what_it_has(
+    failed: Path,
+    tmp_path: Path,
+    measured: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = Path(shutil.copytree(failed, tmp_path / "run"))
+    known = replay.load(RunFolder.open(run)).outcome
+    rates = iter([Rate(0, 5), Rate(5, 5), Rate(1, 5)][:measured])
+
+    def measure(*_: object) -> Rate:
+        if (rate := next(rates, None)) is None:
+            raise KeyboardInterrupt
+        return rate
+
+    monkeypatch.setattr(why, "carried_out", lambda *_: [known])
+    monkeypatch.setattr(why, "measured", measure)
+    assert run_command(["explain", str(run), "--json"]) == 2
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert found["interrupted"]
+    if measured < 2:
+        assert err == "splitbrain: interrupted before the end\n"
+        assert not (run / "why.json").exists()
+        return
+    assert "interrupted after 3 of 20 moments" in err
+    assert len(found["moments"]) == 3
+    assert json.loads((run / "why.json").read_text()) == found
+    # What is whole is not replaced by a part of it.
+    (run / "why.json").write_text("{}\n")
+    rates = iter([Rate(0, 5), Rate(5, 5)])
+    assert run_command(["explain", str(run)]) == 2
+    assert "has them all" in capsys.readouterr().out
+    assert (run / "why.json").read_text() == "{}\n"

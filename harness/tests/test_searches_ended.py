@@ -84,7 +84,7 @@ WORKS = {
     "explore-os": Work((*EXPLORE, *BUSY, "--jobs", "2"),
                        r"\b[1-9]\d* runs", (1, 2, 0), "os"),
 }  # fmt: skip
-EVERY_DAY = {"replay", "shrink", "explain", "exhaustive"}
+EVERY_DAY = {"replay", "shrink", "exhaustive"}
 
 
 @dataclass

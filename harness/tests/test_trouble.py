@@ -10,6 +10,7 @@ import ast
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -211,6 +212,8 @@ def test_a_broad_except_says_why() -> None:
     silent = []
     for path in sources():
         text = path.read_text(encoding="utf-8")
+        if not re.search(r"\bexcept\s*:|\b(Base)?Exception\b", text):
+            continue  # to parse it takes a hundred times as long
         lines = text.splitlines()
         for node in ast.walk(ast.parse(text)):
             if not isinstance(node, ast.ExceptHandler):
