@@ -83,12 +83,12 @@ def test_real_nodes_commit_atomically_under_faults(
         pytest.skip(f"no switch here: {why}")
     status, outcome = run(
         tmp_path,
-        *(alias, "--nemesis", nemesis, "--time-limit", "4", "--rate", "100"),
+        *(alias, "--nemesis", nemesis, "--time-limit", "4", "--rate", "60"),
         *("--seed", "3"),
     )
     assert outcome["harness"] == {"ok": True, "errors": []}
     assert (status, outcome["verdict"]) == (0, "valid"), outcome
-    assert outcome["checkers"]["atomic_commit"]["stats"]["outcomes"]["commit"] > 20
+    assert outcome["checkers"]["atomic_commit"]["stats"]["outcomes"]["commit"] > 10
 
 
 @pytest.mark.nightly
