@@ -16,6 +16,7 @@ from __future__ import annotations
 import datetime
 import functools
 import shlex
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -41,7 +42,7 @@ from harness.faults import plan as plans
 from harness.host import interrupts
 from harness.host.documents import making_room, writing
 from harness.host.scratch import scratch_folder
-from harness.run.store import RunFolder
+from harness.run.store import RUN_NAME, RunFolder
 
 if TYPE_CHECKING:
     from harness.campaign.experiment import Experiment
@@ -273,11 +274,24 @@ class Exploration:
                 explored.interrupted = True
         with interrupts.noted():  # a second signal, too, leaves what was found
             explored.kept = explored.kept or self._distinct()
+            if explored.interrupted:
+                self._remove_unfinished()
             tally = explored.search.tally
             if tally.runs and tally.failed == tally.runs:
                 raise HarnessError(f"no run could be made: {tally.errors[0]}")
             self.store()
         return explored
+
+    def _remove_unfinished(self) -> None:
+        """Remove the folders of runs that were under way when they were ended."""
+        runs = self.explored.folder / "runs"
+        name = self.space.spec.folder_name
+        for folder in (runs / RUN_NAME.sub("_", name)).glob("*"):
+            if not (folder / "verdict.json").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+        latest = runs / "latest"
+        if latest.is_symlink() and not latest.exists():
+            latest.unlink(missing_ok=True)
 
     def _search(self, executor: Processes) -> None:
         searches = (

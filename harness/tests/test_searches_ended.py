@@ -292,6 +292,9 @@ def there_is_something(work: Work, out: str, run: Path, results: Path) -> None:
             told = json.loads(stored.read_text())
             assert told["interrupted"]
             assert told["runs"] >= 1
+            for kept in results.glob("explore/*/*/runs/raft-register/*"):
+                assert (kept / "verdict.json").exists(), kept
+                assert (kept / "nodes/n1").exists(), kept
         case other:
             raise AssertionError(other)
 
