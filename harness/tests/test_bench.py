@@ -430,7 +430,10 @@ def test_the_peer_refuses_what_it_can_not_read(
 # All of it, small
 
 
-def test_a_small_run_keeps_raw_samples_and_tells_what_it_ran_on(tmp_path: Path) -> None:
+def test_a_small_run_keeps_raw_samples_and_tells_what_it_ran_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "EXTRA_TURNS", 1)
     done = CliRunner().invoke(
         cli,
         ["bench", "check/cas-1k-c5", "--repeat", "1", "--results", str(tmp_path)],

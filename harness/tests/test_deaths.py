@@ -200,7 +200,14 @@ def wait_for_a_moment(started: Started, dice: random.Random) -> float:
 
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Its workers are those of `sim-jobs`.
+        pytest.param(name, marks=[NIGHTLY] if name == "sim-seeds" else [])
+        for name in RUNS
+    ],
+)
 def test_nothing_outlives_a_command_that_is_killed(
     start: Callable[..., Started], name: str, moment: int
 ) -> None:

@@ -262,10 +262,10 @@ def test_a_sweep_stops_at_the_first_seed_that_is_not_valid(tmp_path: Path) -> No
 
 
 def test_workers_give_the_same_results_as_one_process() -> None:
-    spec = spec_of("raft", nemesis=["kill", "clock"], time_limit_s=2.0)
+    spec = spec_of("raft", nemesis=["kill", "clock"], time_limit_s=1.5)
 
     def results(jobs: int) -> list[tuple[Any, ...]]:
-        found = sweep(Experiment(spec), range(3), jobs)
+        found = sweep(Experiment(spec), range(2), jobs)
         return [(o.experiment, o.verdict, o.anomalies, o.ops) for o in found]
 
     assert results(1) == results(2)
