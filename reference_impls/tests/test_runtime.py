@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from reference_impls import raft, runtime, wal
-from reference_impls.tests.processes import NodeClient, Processes, wait_for
+from reference_impls.tests.processes import (
+    DEADLINE_S,
+    NodeClient,
+    Processes,
+    wait_for,
+)
 from reference_impls.wal import records_of
 
 if TYPE_CHECKING:
@@ -178,6 +184,48 @@ def test_observations_can_be_read_while_it_runs(tmp_path: Path) -> None:
     assert "committed" in kinds
     assert [line["seq"] for line in lines] == list(range(len(lines)))
     assert all(line["node"] == "n1" and line["mono_ns"] > 0 for line in lines)
+
+
+def message_on(sock: socket.socket) -> dict[str, Any]:
+    """The next message on a socket; what follows stays there."""
+    sock.settimeout(DEADLINE_S)
+    line = b""
+    while not line.endswith(b"\n"):
+        line += sock.recv(1) or pytest.fail("closed within a line")
+    message: dict[str, Any] = json.loads(line)
+    return message
+
+
+def drain(sock: socket.socket) -> None:
+    """Take off a socket what has come."""
+    sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while sock.recv(1 << 16):
+            pass
+
+
+def test_a_node_talks_on_the_connection_of_a_peer_whose_name_comes_first(
+    tmp_path: Path,
+) -> None:
+    cluster = Processes(tmp_path, 2)
+    hello = {"src": "n2", "dest": "n1", "body": {"type": "hello"}}
+    with contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", cluster.ports["n1"])
+        listener = stack.enter_context(socket.create_server(address))
+        listener.settimeout(DEADLINE_S)
+        cluster.start("n2")
+        stack.callback(cluster.kill, "n2")
+        link = stack.enter_context(listener.accept()[0])
+        assert message_on(link) == hello
+        assert message_on(link)["body"]["type"] == "pre_vote", "n1 has said nothing yet"
+        ours = stack.enter_context(cluster.client("n2")).sock
+        ours.sendall(json.dumps({**hello, "src": "n1", "dest": "n2"}).encode() + b"\n")
+        asked = message_on(ours)
+        assert (asked["src"], asked["dest"]) == ("n2", "n1")
+        assert asked["body"]["type"] == "pre_vote"
+        drain(link)
+        ours.shutdown(socket.SHUT_RDWR)
+        assert message_on(link)["body"]["type"] == "pre_vote", "its link stands by"
 
 
 # --- hostile input ------------------------------------------------------------------
