@@ -5,7 +5,7 @@ kinds of fault, what sets them off, their rhythm, how long the run is, how large
 cluster, and at what pace clients go), in what is drawn beside that, and in the seed.
 
 Next to each word stands how good it is believed to be before anything was tried. These
-numbers were chosen by what a conviction cost among 1,400 simulated runs of all mutants,
+numbers were chosen by what a conviction cost among 1,500 simulated runs of all mutants,
 in which everything was drawn independently. No word makes more than a fifth of a
 difference; together they do. What was learned of faults by time, of all kinds together
 and of slow disks held for each of the six protocols when only the others were looked
