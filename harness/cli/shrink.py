@@ -19,7 +19,7 @@ from harness.host import interrupts
     "Time for the search: 90, 10m, 2h. Another search goes on where this one ends."
 ))  # fmt: skip
 @number("--jobs", JOBS, default=1, show_default=True, help=(
-    "Runs side by side."
+    "Runs side by side, which disturb each other if they are real."
 ))  # fmt: skip
 @click.option("--world", type=click.Choice(["os", "sim"]), help=(
     "Search there alone. Default: where the run was, after a try in the simulator."
