@@ -62,9 +62,9 @@ SCENE_RUNS = 2
 """A scene is left for the next if none of so many runs fails."""
 CONFIRMED_OF_HISTORY = 3
 """How many results of the simulator are tried with real processes, smallest first."""
-DOUBTED_RUNS = 5
+DOUBTED_RUNS = 4
 """A result of the simulator is given up if none of so many real runs fails: what fails
-in half of the runs is missed at a chance of 3 %."""
+in half of the runs is missed at a chance of 6 %."""
 LIMIT_S = {"os": 900.0, "sim": 600.0}
 """World -> real seconds that a run may take, on a busy machine."""
 
@@ -365,7 +365,12 @@ class _Search:
             by_sim: list[Experiment] = []
             if base is None and twin is not None:
                 by_sim = self._fail_in_simulator(twin, SIM_SHARE)
-                base = self._first_confirmed(by_sim)
+                base = self._first_confirmed(
+                    [
+                        *(change.experiment for change in self._punctual()),
+                        *by_sim[:CONFIRMED_OF_HISTORY],
+                    ]
+                )
             if base is None:
                 base = confirm(self._until_seen(self.shrunk.first), lab)
                 self.shrunk.rate = base.rate
@@ -449,11 +454,14 @@ class _Search:
         self.shrunk.simulated = search.best
         return [self._real(small) for small in reversed(search.history)]
 
-    def _punctual(self, small: Experiment) -> list[Change]:
+    def _punctual(self) -> list[Change]:
         """What fails in the simulator, with its faults just behind messages.
 
         Tried are all messages, there; the most reliable ones come first.
         """
+        small = self.shrunk.simulated
+        if small is None:
+            return []
         lab, found = self._lab, []
         lab.notes.progress("faults behind messages")
         for change in changes.behind_messages(small):
@@ -472,8 +480,8 @@ class _Search:
         ]
 
     def _first_confirmed(self, found: Sequence[Experiment]) -> Confirmed | None:
-        """The first of the smallest that real processes confirm."""
-        for real in found[:CONFIRMED_OF_HISTORY]:
+        """The first that real processes confirm."""
+        for real in found:
             tried = confirm(real, self._lab, never_runs=DOUBTED_RUNS)
             if confirmed(tried.rate) == "yes":
                 return tried
@@ -497,7 +505,7 @@ class _Search:
         search = Sampled(base.experiment, base.rate, lab, seen)
         try:
             try:
-                if twin is not None and not by_sim and self._start is None:
+                if twin is not None and not by_sim and not is_exact(base.experiment):
                     small = self._twin(base.experiment)
                     if small is not None:
                         by_sim = self._fail_in_simulator(small, SIM_HINTS_SHARE)
@@ -522,9 +530,8 @@ class _Search:
         events that times meant.
         """
         out = []
-        small = self.shrunk.simulated
-        if by_sim and small is not None:
-            out += self._punctual(small)
+        if by_sim:
+            out += self._punctual()
             out.append(Change("as it fails in the simulator", by_sim[0]))
             out += changes.other_events(by_sim[0])
             larger = [by_sim[len(by_sim) // 3], by_sim[len(by_sim) * 2 // 3]]
@@ -533,3 +540,8 @@ class _Search:
             asked = self._until_seen(changes.drawn(self._by_event))
             out.append(Change("at events in place of times", asked))
         return out
+
+
+def is_exact(experiment: Experiment) -> bool:
+    """Whether no fault depends on time or on how soon an event is seen."""
+    return all(step.at.ops is not None for step in steps_of(experiment))
