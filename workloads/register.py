@@ -107,8 +107,10 @@ class _RegisterFlow(Flow):
         "_next_read",
         "_next_update",
         "_objects",
+        "_parts",
         "_reads_next",
         "_rng",
+        "_shared",
         "_work",
         "_written",
     )
@@ -124,6 +126,8 @@ class _RegisterFlow(Flow):
         # threads are free all the time, and under a fixed rule the kind that comes
         # first would get all the operations.
         self._reads_next = False
+        self._shared = 0  # the threads that were shared out last, and how
+        self._parts = (0, 0)
         self._next_read = self._draw_read()
         self._next_update = self._draw_update()
 
@@ -158,12 +162,14 @@ class _RegisterFlow(Flow):
     def _shares(self, ctx: Context) -> tuple[int, int]:
         """Two sets of threads, as bits: those that read and those that update."""
         clients = ctx.clients
-        count = clients.bit_count()
-        if count == 1:
-            return (clients, 0) if self._reads_next else (0, clients)
-        share = min(max(1, round(count * self._work.read_share)), count - 1)
-        low = clients & ((1 << share) - 1)
-        return low, clients & ~low
+        if clients != self._shared:
+            count = clients.bit_count()
+            if count == 1:
+                return (clients, 0) if self._reads_next else (0, clients)
+            share = min(max(1, round(count * self._work.read_share)), count - 1)
+            low = clients & ((1 << share) - 1)
+            self._shared, self._parts = clients, (low, clients & ~low)
+        return self._parts
 
     def _draw_read(self) -> Invocation:
         return Invocation("read", key=self._objects.choose_to_look_at(self._rng))

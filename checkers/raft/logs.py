@@ -72,6 +72,8 @@ def within(known: Mapping[int, Any], first: int, last: int) -> list[int]:
 
     Costs no more than all that is known: a node may say that its log ends anywhere.
     """
+    if first == last:
+        return [first] if first in known else []
     if last - first < len(known):
         return [i for i in range(first, last + 1) if i in known]
     return sorted(i for i in known if first <= i <= last)

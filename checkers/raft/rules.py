@@ -138,7 +138,7 @@ def judge(cluster: Cluster, change: Change) -> Iterator[Breach]:
         server.leads = None
     # Most events break no rule, so rules are asked only if they could say anything.
     leads = server.leads is not None
-    if op.f in TELLS_TERM:
+    if op.f in TELLS_TERM and not stays_in_term(server, op):
         yield from follow_term(cluster, server, op)
     if change.gone:
         yield from leader_append_only(server, change)
@@ -190,6 +190,17 @@ def forget_life(cluster: Cluster, node: str) -> None:
 
 
 # --- terms and votes -----------------------------------------------------------------
+
+
+def stays_in_term(server: Server, op: Op) -> bool:
+    """Whether the event tells the term that is known; the server takes note of it."""
+    term = op.value.get("term")
+    if server.term is None or type(term) is not int or server.open_commits:
+        return False
+    if server.term[0] != term:
+        return False
+    server.term = (term, op.index)
+    return True
 
 
 def follow_term(cluster: Cluster, server: Server, op: Op) -> Iterator[Breach]:

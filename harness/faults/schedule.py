@@ -124,7 +124,7 @@ class _PlanFlow(Flow):
         self._watch, self._where = None, ()
 
     def _offer(self, ctx: Context, f: str, value: Value, time_ns: int) -> Step:
-        if not ctx.free & ctx.board.bit(NEMESIS):
+        if not ctx.free & ctx.board.nemesis:
             return PENDING
         return Invocation(f, value, thread=NEMESIS, time_ns=max(time_ns, ctx.time_ns))
 

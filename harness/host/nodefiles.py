@@ -74,7 +74,7 @@ def objects(path: Path) -> Iterator[dict[str, Any]]:
     read_bytes = 0
     is_rest = False  # whether the next bytes continue a line that is too long
     with open_plain(path) as file:
-        found_at_once = _at_once(file.read(AT_ONCE_BYTES_MAX + 1))
+        found_at_once = at_once(file.read(AT_ONCE_BYTES_MAX + 1))
         if found_at_once is not None:
             yield from found_at_once
             return
@@ -94,7 +94,7 @@ def objects(path: Path) -> Iterator[dict[str, Any]]:
             is_rest = not is_whole
 
 
-def _at_once(data: bytes) -> list[dict[str, Any]] | None:
+def at_once(data: bytes) -> list[dict[str, Any]] | None:
     """The objects of lines that each hold one, as most files have them.
 
     Returns:

@@ -276,3 +276,32 @@ def test_the_log_that_was_written_last_names_the_leader(tmp_path: Path) -> None:
     found = watch.last_logged(leads)
     assert found is not None
     assert found.node == "n1"
+
+
+def one_by_one(data: bytes) -> list[dict[str, Any]]:
+    """The objects of the lines that hold one, and nothing else."""
+    found = []
+    for line in data.split(b"\n"):
+        try:
+            found.append(msgspec.json.decode(line, type=dict[str, Any]))
+        except (ValueError, RecursionError):
+            continue
+    return found
+
+
+PARTS = [b'{"a":1}', b'{"a":', b"{", b"}", b"[", b"]", b"{}", b"1", b'"\\n"', b","]
+BREAKS = [b"\n", b"}\n{", b"\r\n", b" ", b"\x85", b"\xff"]
+
+
+@given(st.lists(st.sampled_from(PARTS + BREAKS)).map(b"".join))
+@example(b'{"a":\n{}}\n{}{}\n')
+@example(b"{}\n[{}\n{}]\n{}{}\n")
+@example(b'{"a":' * 5_000 + b"1" + b"}" * 5_000 + b"\n")
+def test_lines_read_at_once_are_those_read_one_by_one(data: bytes) -> None:
+    found = nodefiles.at_once(data)
+    assert found is None or found == one_by_one(data)
+
+
+def test_lines_that_hold_an_object_each_are_read_at_once() -> None:
+    assert nodefiles.at_once(EVENT * 3) == one_by_one(EVENT) * 3
+    assert nodefiles.at_once(EVENT + b"{") is None

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from harness.workload.generator.flow import (
     DONE,
-    NEMESIS,
     PENDING,
     Context,
     Done,
@@ -261,7 +260,7 @@ def _clients(ctx: Context) -> int:
 
 
 def _nemesis(ctx: Context) -> int:
-    return ctx.board.bit(NEMESIS)
+    return ctx.board.nemesis
 
 
 def clients(like: GeneratorLike) -> Generator:

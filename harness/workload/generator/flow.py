@@ -108,6 +108,8 @@ class Board:
     Attributes:
         concurrency: Number of client threads. Thread t has bit t in sets of threads,
             the nemesis has bit `concurrency`.
+        clients: The set of all client threads.
+        nemesis: The set of the nemesis thread alone.
         processes: `processes[t]`: the process that thread t embodies now.
         invoked: Client operations started so far.
         completed: Client operations completed so far.
@@ -119,18 +121,22 @@ class Board:
     """
 
     __slots__ = (
+        "clients",
         "completed",
         "concurrency",
         "fault_turns",
         "faults",
         "in_force",
         "invoked",
+        "nemesis",
         "processes",
         "rng",
     )
 
     def __init__(self, concurrency: int, seed: int | str) -> None:
         self.concurrency = concurrency
+        self.clients = (1 << concurrency) - 1
+        self.nemesis = 1 << concurrency
         self.processes = list(range(concurrency))
         self.invoked = 0
         self.completed = 0
@@ -141,7 +147,7 @@ class Board:
 
     def bit(self, thread: Thread) -> int:
         """The bit of `thread` in sets of threads."""
-        return 1 << (self.concurrency if thread == NEMESIS else thread)
+        return self.nemesis if thread == NEMESIS else 1 << thread
 
     def nemesis_began(self, f: str) -> None:
         """Note that the nemesis begins `f`; the fault it starts is in force now."""
@@ -194,7 +200,7 @@ class Context:
     @property
     def clients(self) -> int:
         """The client threads among `threads`."""
-        return self.threads & ((1 << self.board.concurrency) - 1)
+        return self.threads & self.board.clients
 
     @property
     def idle(self) -> bool:
