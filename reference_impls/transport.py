@@ -25,6 +25,7 @@ import contextlib
 import errno
 import selectors
 import socket
+import time
 from typing import TYPE_CHECKING
 
 from reference_impls.override import override
@@ -270,6 +271,7 @@ class PeerLink(Stream):
         self.set_alarm = set_alarm
         self.prefix = frame_prefix(node, peer)
         self.connected = False
+        self.begun_s = 0.0  # when the last attempt began
         self.dropped = 0
 
     def frame(self, body: bytes) -> bytes:
@@ -296,6 +298,7 @@ class PeerLink(Stream):
         prepare(sock)
         give_up_soon(sock)
         self.sock = sock
+        self.begun_s = time.monotonic()
         self.selector.register(sock, WRITE, self.on_ready)
         self.set_alarm(CONNECT_TIMEOUT_MS)
         code = sock.connect_ex(self.address)
@@ -303,8 +306,16 @@ class PeerLink(Stream):
             self.on_broken(OSError(code, "connect"))
 
     def on_heard(self) -> None:
-        """Connect at once if not connected, as the peer was heard from."""
-        if not self.connected:
+        """Connect at once if not connected, as the peer was heard from.
+
+        An attempt that has just begun is left alone. A peer that talks on a connection
+        of its own may be heard from more often than an attempt takes, and would keep
+        this one from ever coming to its end.
+        """
+        is_young = self.sock is not None and (
+            time.monotonic() - self.begun_s < RECONNECT_MS / 1000
+        )
+        if not self.connected and not is_young:
             self.close_socket()
             self.connect()
 

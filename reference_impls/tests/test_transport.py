@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from reference_impls.tests.processes import DEADLINE_S, free_ports, wait_for
 from reference_impls.transport import (
     HELLO,
+    RECONNECT_MS,
     USER_TIMEOUT_MS,
     Connection,
     PeerLink,
@@ -177,6 +178,29 @@ def test_a_link_delivers_drops_and_reconnects() -> None:
     link.close_socket()
     peer.selector.close()
     assert link.dropped == 1
+
+
+def test_a_peer_that_is_heard_from_again_and_again_does_not_end_an_attempt() -> None:
+    peer = Peer()
+    # An address that answers no SYN: a listener whose queue is full.
+    with socket.create_server(("127.0.0.1", peer.port), backlog=0) as listener:
+        crowd = [socket.socket() for _ in range(3)]
+        for each in crowd:
+            each.setblocking(False)
+            each.connect_ex(listener.getsockname())
+        peer.link.on_heard()
+        attempt = peer.link.sock
+        peer.link.begun_s += 3600  # it stays young, however busy the machine is
+        for _ in range(10):
+            peer.link.on_heard()
+        assert peer.link.sock is attempt
+        peer.link.begun_s -= 3600 + RECONNECT_MS / 1000
+        peer.link.on_heard()
+        assert peer.link.sock not in {None, attempt}, "an old one may have backed off"
+        for each in crowd:
+            each.close()
+    peer.link.close_socket()
+    peer.selector.close()
 
 
 class Pair:
