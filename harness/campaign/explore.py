@@ -3,7 +3,8 @@
 In the simulator only outcomes are kept. The first runs that failed in a new way are run
 once more, which must give the same and leaves their folders; they are shrunk, and the
 smallest experiment is run without each of its faults. In the os world the folder of
-each failed run stays, and those of others are removed.
+each failed run stays, and those of others are removed; the first are shrunk if the
+budget has time for that.
 
     results/explore/raft-register/<utc>-<seed>/
         explore.json   what was asked for and found
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import math
 import shlex
 import shutil
 import time
@@ -25,7 +27,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.campaign import carrying
+from harness.campaign import carrying, replay
 from harness.campaign.coverage import Coverage
 from harness.campaign.executor import pursue
 from harness.campaign.experiment import steps_of
@@ -34,9 +36,8 @@ from harness.campaign.exploration.search import Search, searching
 from harness.campaign.exploration.signatures import features
 from harness.campaign.processes import Processes
 from harness.campaign.shrinking.conclusion import Conclusion, conclude
-from harness.campaign.shrinking.lab import Notes
-from harness.campaign.shrinking.search import shrink
-from harness.campaign.shrinking.shelf import Shelf, anomaly_of
+from harness.campaign.shrinking.recorded import shrink_recorded
+from harness.campaign.shrinking.shelf import Shelf, anomaly_of, failing
 from harness.errors import HarnessError
 from harness.faults import plan as plans
 from harness.host import interrupts
@@ -60,9 +61,11 @@ SHRINK_S = 60.0
 most; `shrink RUN` goes on from there."""
 SHRINK_LEAST_S = 10.0
 """The same at least, when the budget is all but gone."""
+OS_SHRINK_LEAST_S = 90.0
+"""Real seconds below which it makes no sense to shrink a failure of real processes."""
 SEARCH_SHARE = 0.6
-"""The part of a simulated exploration's budget after which no run begins if there is a
-failure; the rest is for making failures smaller."""
+"""The part of the budget after which no run begins if there is a failure; the rest is
+for making failures smaller."""
 CORPUS_MAX = 30
 """Plans that are stored."""
 ERRORS_MAX = 5
@@ -211,8 +214,8 @@ class Exploration:
         results: A folder in it is made for what is kept.
         jobs: Runs side by side. With one job and a budget in runs, the same seed makes
             the same runs in the simulator.
-        budget_s: Real seconds after which no run begins; None for no such bound. In the
-            simulator, failures are shrunk within that time, too.
+        budget_s: Real seconds after which no run begins; None for no such bound.
+            Failures are shrunk within that time, too.
         runs: Runs after which none begins; None for no such bound.
         show: Called after each run.
         tell: Called with a clause while failures are shrunk.
@@ -265,11 +268,14 @@ class Exploration:
                     self._search(executor)
                 explored.kept = self._distinct()
                 self.store()  # what follows takes a while, and may fail
+                closer = self._closer()
                 if self.space.spec.world == "sim":
-                    closer = self._run_again()
+                    self._run_again(closer)
                     self._shrink(closer)
                     with Processes(carries, self._jobs) as executor:
                         self._leave_out(closer, executor)
+                else:
+                    self._shrink(closer)
             except KeyboardInterrupt:
                 explored.interrupted = True
         with interrupts.noted():  # a second signal, too, leaves what was found
@@ -318,16 +324,25 @@ class Exploration:
 
     def _share(self) -> float:
         """The part of the budget that is for the search itself."""
-        tally = self.explored.search.tally
-        is_to_shrink = self.space.spec.world == "sim" and tally.failures
-        return SEARCH_SHARE if is_to_shrink else 1.0
+        assert self._budget_s is not None
+        left_s = self._budget_s * (1 - SEARCH_SHARE)
+        is_to_shrink = self.space.spec.world == "sim" or left_s >= OS_SHRINK_LEAST_S
+        return (
+            SEARCH_SHARE
+            if is_to_shrink and self.explored.search.tally.failures
+            else 1.0
+        )
 
     def _shrink_s(self, others: int) -> float:
-        """Real seconds for making a failure smaller while `others` wait."""
-        if self._budget_s is None:
-            return SHRINK_S
-        left_s = self._budget_s - (time.monotonic() - self._start_s)
-        return min(SHRINK_S, max(SHRINK_LEAST_S, left_s / (others + 1)))
+        """Real seconds for making a failure smaller while `others` wait; maybe none."""
+        left_s = math.inf
+        if self._budget_s is not None:
+            left_s = self._budget_s - (time.monotonic() - self._start_s)
+        if self.space.spec.world == "sim":
+            return min(SHRINK_S, max(SHRINK_LEAST_S, left_s / (others + 1)))
+        if math.isinf(left_s) or left_s < OS_SHRINK_LEAST_S:
+            return 0.0
+        return max(OS_SHRINK_LEAST_S, left_s / (others + 1))
 
     def _note(self, outcome: Outcome, _: int) -> None:
         explored = self.explored
@@ -345,12 +360,15 @@ class Exploration:
             out.append(kept)
         return out
 
-    def _run_again(self) -> list[list[Kept]]:
-        """Simulate failed runs again, and keep them; gives failures by their run."""
+    def _closer(self) -> list[list[Kept]]:
+        """The failures that are looked at closer, by the run that showed them first."""
         of_run: dict[int, list[Kept]] = {}
         for kept in self.explored.kept:
             of_run.setdefault(kept.failure.runs, []).append(kept)
-        closer = list(of_run.values())[:CLOSER_MAX]
+        return list(of_run.values())[:CLOSER_MAX]
+
+    def _run_again(self, closer: list[list[Kept]]) -> None:
+        """Simulate failed runs again, and keep them."""
         for together in closer:
             again = carrying.keep(
                 self.explored.folder / "runs", together[0].failure.outcome.experiment
@@ -360,25 +378,27 @@ class Exploration:
                 kept.failure = as_again(kept.failure, again)
                 kept.repeats = kept.failure.fingerprint in again.fingerprints
                 kept.sentence = sentence(kept)
-        return closer
 
     def _shrink(self, closer: list[list[Kept]]) -> None:
-        """Shrink each run that fails again; what `shrink RUN` keeps is kept."""
+        """Shrink each run that may fail again; what `shrink RUN` keeps is kept."""
         for place, together in enumerate(closer):
             first = together[0]
-            if not first.repeats:
+            budget_s = self._shrink_s(len(closer) - place - 1)
+            if first.repeats is False or not budget_s:
                 continue
-            failed = first.failure.outcome
-            shelf = Shelf(RunFolder(Path(first.folder)))
+            folder = RunFolder(Path(first.folder))
+            recorded = replay.with_events(failing(folder))
+            shelf = Shelf(folder)
             try:
-                shrunk = shrink(
-                    failed.experiment,
+                shrunk = shrink_recorded(
+                    recorded,
                     frozenset({first.failure.fingerprint}),
-                    budget_s=self._shrink_s(len(closer) - place - 1),
+                    shelf,
+                    budget_s=budget_s,
                     jobs=self._jobs,
-                    notes=Notes(shelf.tried, shelf.adopted, self._tell),
+                    tell=self._tell,
                 )
-                first.shrunk = conclude(shrunk, failed, shelf, self._tell)
+                first.shrunk = conclude(shrunk, recorded.outcome, shelf, self._tell)
             finally:
                 shelf.close()
             first.smallest = shrunk.best

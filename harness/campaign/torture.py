@@ -32,9 +32,7 @@ from harness.campaign.experiment import Experiment
 from harness.campaign.processes import Processes
 from harness.campaign.shrinking import shelf as shelves
 from harness.campaign.shrinking.conclusion import conclude
-from harness.campaign.shrinking.lab import Notes
-from harness.campaign.shrinking.scenes import scenes as scenes_of
-from harness.campaign.shrinking.search import shrink
+from harness.campaign.shrinking.recorded import shrink_recorded
 from harness.errors import HarnessError, SplitbrainError, UsageError
 from harness.host import documents, program
 from harness.host.scratch import scratch_folder
@@ -333,13 +331,8 @@ def shrunk(outcome: Outcome, budget_s: float) -> tuple[Experiment, Conclusion] |
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # as in `keep_failing`
         try:
-            found = shrink(
-                recorded.variants["time"],
-                outcome.fingerprints,
-                budget_s=budget_s,
-                notes=Notes(shelf.tried, shelf.adopted),
-                by_event=recorded.variants.get("event"),
-                scenes=scenes_of(recorded, outcome.fingerprints),
+            found = shrink_recorded(
+                recorded, outcome.fingerprints, shelf, budget_s=budget_s
             )
             if found.ended == "interrupted":
                 raise KeyboardInterrupt

@@ -54,8 +54,8 @@ def refuse_idle(*, exhaustive: bool) -> None:
 @number("--ops", OPS, help="With --exhaustive: operations of clients; default: 2.")
 @number("--budget", BUDGET, metavar="TIME", help=(
     "Time after which no run begins, or an exhaustive search ends: 90, 10m, 2h; "
-    "default 60s, or none with --runs or --depth. With --world sim, failures are "
-    "shrunk within it, too, as far as that goes."
+    "default 60s, or none with --runs or --depth. Two fifths of it are for shrinking, "
+    "with real processes if that is 90 s or more."
 ))  # fmt: skip
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help=(
     "Option of the system; of another plug-in with its name and a dot: clock.drift=0.1."
@@ -88,8 +88,9 @@ def explore(
     Each run has a fault plan, a length, a size and a pace of its own. Plans that led to
     something new are kept and changed; kinds of fault, what sets them off and their
     rhythm are chosen by how much new they bring. Every distinct failure is told once.
-    In the simulator it is run again and shrunk, and then run without each of its
-    faults. With --world sim, --jobs 1 and --runs, the same seed explores the same.
+    It is shrunk; in the simulator it is run again before, and afterwards without each
+    of its faults. With --world sim, --jobs 1 and --runs, the same seed explores the
+    same.
 
     With --exhaustive there are no runs: all orders of messages, timeouts and crashes
     are tried on the cores of a protocol, breadth first, so that the way to a broken

@@ -42,9 +42,7 @@ def shrink(
     from harness.campaign import replay
     from harness.campaign.shrinking import shelf as shelves
     from harness.campaign.shrinking.conclusion import conclude
-    from harness.campaign.shrinking.lab import Notes
-    from harness.campaign.shrinking.scenes import scenes as scenes_of
-    from harness.campaign.shrinking.search import shrink as search
+    from harness.campaign.shrinking.recorded import shrink_recorded
     from harness.cli.progress import ProgressLine
     from harness.run.store import RunFolder
 
@@ -61,16 +59,14 @@ def shrink(
     line = ProgressLine(enabled=not as_json)
     try:
         with interrupts.raised():
-            shrunk = search(
-                recorded.variants["time"],
+            shrunk = shrink_recorded(
+                recorded,
                 failed.fingerprints,
+                shelf,
                 budget_s=budget,
                 jobs=jobs,
                 world=world,  # type: ignore[arg-type]  # click has checked the choice
-                notes=Notes(shelf.tried, shelf.adopted, line.tell),
-                start=shelf.start(),
-                by_event=recorded.variants.get("event"),
-                scenes=scenes_of(recorded, failed.fingerprints),
+                tell=line.tell,
             )
         with interrupts.raised():
             conclusion = conclude(shrunk, failed, shelf, line.tell)

@@ -513,11 +513,22 @@ def test_a_broken_protocol_is_found_and_its_failure_is_told(
 
 
 @pytest.mark.parametrize(
-    ("world", "found", "goes_on"),
-    [("sim", True, False), ("sim", False, True), ("os", True, True)],
+    ("world", "budget_s", "found", "goes_on", "shrink_s"),
+    [
+        ("sim", 1000.0, True, False, 60.0),
+        ("sim", 1000.0, False, True, 60.0),
+        ("sim", 10.0, True, False, 10.0),
+        ("os", 1000.0, True, False, 300.0),
+        ("os", 200.0, True, True, 0.0),
+    ],
 )
-def test_a_part_of_the_budget_is_for_making_simulated_failures_smaller(
-    world: Literal["sim", "os"], found: bool, goes_on: bool, tmp_path: Path
+def test_a_part_of_the_budget_is_for_making_failures_smaller(
+    world: Literal["sim", "os"],
+    budget_s: float,
+    found: bool,
+    goes_on: bool,
+    shrink_s: float,
+    tmp_path: Path,
 ) -> None:
     spec = TestSpec(system="2pc", workload="commit", world=world, nodes=3)
     exploring = explore.Exploration(
@@ -525,12 +536,12 @@ def test_a_part_of_the_budget_is_for_making_simulated_failures_smaller(
         1,
         tmp_path,
         jobs=1,
-        budget_s=1000.0,
+        budget_s=budget_s,
         runs=None,
         show=lambda _: None,
         tell=lambda _: None,
     )
-    exploring._start_s -= 700.0
+    exploring._start_s -= 0.7 * budget_s
     if found:
         mark = Fingerprint("atomic_commit", "split-decision", "2pc", "commit")
         made = Outcome(experiment=Experiment(spec, []), verdict="invalid")
@@ -538,8 +549,7 @@ def test_a_part_of_the_budget_is_for_making_simulated_failures_smaller(
             Failure(mark, made, 1, 1.0, 1.0)
         )
     assert exploring._goes_on() is goes_on
-    assert explore.SHRINK_LEAST_S <= exploring._shrink_s(9) <= 30.0
-    assert exploring._shrink_s(0) == explore.SHRINK_S
+    assert exploring._shrink_s(0) == pytest.approx(shrink_s, abs=5.0)
 
 
 def test_an_unbroken_protocol_is_no_failure_and_no_plan_is_refused(
