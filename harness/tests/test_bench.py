@@ -474,3 +474,11 @@ def test_a_run_folder_is_made_judged_and_reported(tmp_path: Path) -> None:
     assert verdict["faults"]["partition"]["bit"] == FAULTS
     answer = children.measure("report", run=made["run"])
     assert 0 < answer["size_mib"] < 20
+
+
+@pytest.mark.nightly
+def test_simulated_runs_are_timed_one_by_one(tmp_path: Path) -> None:
+    answer = children.measure("simulate", folder=str(tmp_path), first=1, count=2)
+    first, second = answer["cpu_seconds"]
+    assert 0 < min(first, second)
+    assert not list(tmp_path.iterdir())
