@@ -131,18 +131,8 @@ class Sampled:
         self._found_out: set[str] = set()
         self._since_monitored = 0
 
-    def search(
-        self,
-        ways: Sequence[Way] = WAYS,
-        known_s: float | None = None,
-        hints: Sequence[Change] = (),
-    ) -> None:
-        """Make `best` smaller until no change is left that fails as often.
-
-        Args:
-            ways: The ways to try.
-            known_s: When all failures of `best` were known, if that was before the end.
-            hints: Changes to try first, the best ones first.
+    def end_after(self, known_s: float | None) -> None:
+        """Have runs end soon after all failures of `best` were known, if that is known.
 
         Raises:
             BudgetSpentError: There is no time left; `best` stands.
@@ -150,9 +140,28 @@ class Sampled:
         if known_s is not None:
             limit_s = float(math.ceil(known_s + MARGIN_S))
             self._adopt_one(iter([over_after(self.best, limit_s)]), "fair")
-        if self._adopt_one(iter(hints), "fair"):
-            # It may fail far more often than the original, and is then to stay so.
-            self.settle()
+
+    def adopt_hint(self, hints: Sequence[Change]) -> bool:
+        """Try some changes, the best ones first; whether one was adopted.
+
+        Raises:
+            BudgetSpentError: There is no time left; `best` stands.
+        """
+        if not self._adopt_one(iter(hints), "fair"):
+            return False
+        # It may fail far more often than the original, and is then to stay so.
+        self.settle()
+        return True
+
+    def search(self, ways: Sequence[Way] = WAYS) -> None:
+        """Make `best` smaller until no change is left that fails as often.
+
+        Args:
+            ways: The ways to try.
+
+        Raises:
+            BudgetSpentError: There is no time left; `best` stands.
+        """
         stages: tuple[tuple[int | None, Patience], ...] = (
             (FEW, "hasty"),
             (None, "hasty"),

@@ -50,8 +50,11 @@ SCENES_SHARE = 0.5
 SIM_SHARE = 0.3
 """The part of the budget in which a failure of real processes may be shrunk in the
 simulator if no scene was confirmed."""
-SIM_HINTS_SHARE = 0.15
-"""The same if one was. Real processes go on from there in any case."""
+SIM_HINTS_SHARES = (0.2, 0.1)
+"""The same if one was, at first, and after something was adopted of what came of it.
+Real processes go on from there in any case."""
+SMALL_STEPS = 2
+"""From an experiment of so many steps, the simulator searches at once."""
 PUNCTUAL_RUNS = 5
 """Seeds in the simulator of an experiment with faults behind messages."""
 PUNCTUAL_MAX = 3
@@ -328,7 +331,9 @@ class _Search:
         earlier = self._begun(twin, "sim")
         seen = self._seeds_before()
         search = Simulated(earlier or twin, self._lab, seen, robust=True)
-        if earlier is None and not search.leap():
+        # A scene is small already, and its own search sooner than draws at random.
+        is_small = size(twin).steps <= SMALL_STEPS
+        if earlier is None and (is_small or not search.leap()):
             begun = self._failing(twin)
             if begun is None:
                 self.shrunk.remarks.append("the simulator didn't show the failure")
@@ -451,7 +456,9 @@ class _Search:
             lab.deadline_s = whole_s
         if search is None:
             return []
-        self.shrunk.simulated = search.best
+        known = self.shrunk.simulated
+        if known is None or size(search.best) < size(known):
+            self.shrunk.simulated = search.best
         return [self._real(small) for small in reversed(search.history)]
 
     def _punctual(self) -> list[Change]:
@@ -505,11 +512,9 @@ class _Search:
         search = Sampled(base.experiment, base.rate, lab, seen)
         try:
             try:
-                if twin is not None and not by_sim and not is_exact(base.experiment):
-                    small = self._twin(base.experiment)
-                    if small is not None:
-                        by_sim = self._fail_in_simulator(small, SIM_HINTS_SHARE)
-                search.search(known_s=base.known_s, hints=self._hints(by_sim))
+                search.end_after(base.known_s)
+                self._propose(search, by_sim, in_sim=twin is not None)
+                search.search()
             except BudgetSpentError:
                 self.shrunk.ended = "budget"
             lab.deadline_s = whole_s
@@ -519,6 +524,22 @@ class _Search:
             self.shrunk.false_accepts = search.false_accepts
             if search.best is not base.experiment or self.shrunk.is_smaller:
                 self.shrunk.best, self.shrunk.rate = search.best, search.fresh
+
+    def _propose(
+        self, search: Sampled, by_sim: Sequence[Experiment], *, in_sim: bool
+    ) -> None:
+        """Have real processes try what fails in the simulator, and other hints.
+
+        What they adopt is shrunk in the simulator once more: a fault behind a message
+        does the same in both worlds, so what is found from there mostly holds.
+        """
+        for share in SIM_HINTS_SHARES:
+            small = self._twin(search.best) if in_sim else None
+            if small is not None and not by_sim:
+                by_sim = self._fail_in_simulator(small, share)
+            if not search.adopt_hint(self._hints(by_sim)):
+                return
+            by_sim = []
 
     def _hints(self, by_sim: Sequence[Experiment]) -> list[Change]:
         """Changes to try before all others.
@@ -540,8 +561,3 @@ class _Search:
             asked = self._until_seen(changes.drawn(self._by_event))
             out.append(Change("at events in place of times", asked))
         return out
-
-
-def is_exact(experiment: Experiment) -> bool:
-    """Whether no fault depends on time or on how soon an event is seen."""
-    return all(step.at.ops is not None for step in steps_of(experiment))
