@@ -49,11 +49,14 @@ RHYTHMS: Mapping[str, Rhythm] = {
     "mixed": Rhythm((0.1, 3.0), (0.1, 0.8)),
     "spells": Rhythm((0.8, 4.5), (0.1, 0.8), 0.75, 0.95),
     "relays": Rhythm((0.2, 1.5), (0.05, 0.4), 0.35, 0.8, relay_chance=0.7),
+    "usual": profiles.STANDARD.rhythm,
 }
 """When faults come, and how long they last: one right after the other and soon healed;
 of all lengths; long ones, most of which overlap; each passing on to the next. Quiet
 spells are shorter than in other runs, as a run is judged by how much it shows a second.
+The last one is that of `run`.
 """
+USUAL_RHYTHM = "usual"
 
 TRIGGERS: Mapping[str, float] = {"times": 0.0, "moments": 0.8, "both": 0.4}
 """What sets faults off -> the part of them that wait for an event."""
@@ -73,8 +76,12 @@ UNJUDGED_BELIEFS: Mapping[str, float] = {"middle": 4.0, "short": 2.0, "long": 1.
 
 SMALL = 3
 """Nodes of a small cluster: a second of it costs about half as much."""
-SIZE_BELIEFS: Mapping[str, float] = {"small": 3.0, "usual": 1.0}
-"""Most bugs need no more than a majority of three and what is left; some do."""
+SIZE_BELIEFS: Mapping[str, Mapping[str, float]] = {
+    "os": {"small": 1.0, "usual": 3.0},
+    "sim": {"small": 3.0, "usual": 1.0},
+}
+"""Most bugs need no more than a majority of three and what is left; some do. Real runs
+are paid for by their time, of which small clusters take as much as others."""
 
 SOON_S = (0.1, 0.3)
 """The first fault comes this soon in most runs, as what is before it shows nothing."""
@@ -119,6 +126,8 @@ PACES: Mapping[str, Pace] = {
 """Names of paces. With few keys, more operations meet what one of them left behind. A
 calm run costs less, and shows as much of elections. Half the clients overlap as much,
 and read half as often in the end; more operations cost more than they show."""
+REAL_PACE = 12.0
+"""The belief in all clients in a real run: fewer spare processor time, and no time."""
 KEYS = "keys"
 """The option by which workloads are told how many keys to use."""
 FEW = ("1", "2", "4", "8")
@@ -173,16 +182,21 @@ class Space:
             for word, belief in TRIGGER_BELIEFS.items()
             if self.events or not TRIGGERS[word]
         }
-        self.rhythms = tuple(RHYTHMS)
+        # In the simulator others convict sooner; what real runs need is not known.
+        self.rhythms = tuple(
+            word for word in RHYTHMS if word != USUAL_RHYTHM or spec.world == "os"
+        )
         judge = monitor.of_run(self.spec, system.invariants, Path())
         self.lengths = UNJUDGED_BELIEFS if judge is None else JUDGED_BELIEFS
         self.sizes = {
             word: belief
-            for word, belief in SIZE_BELIEFS.items()
+            for word, belief in SIZE_BELIEFS[spec.world].items()
             if word == "usual" or (any_size and self._can_be_small())
         }
         self.paces = {
             word: pace.belief
+            if spec.world == "sim" or pace.clients < 1.0
+            else REAL_PACE
             for word, pace in PACES.items()
             if not pace.has_few_keys or self._few_keys
             if pace.rate is None or spec.world == "sim"
