@@ -47,6 +47,7 @@ from harness.faults.fault import (
 )
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
+    LEADER,
     TARGETS,
     WORDS,
     aimed,
@@ -99,11 +100,17 @@ OPTIONS = (
     ),
     Option(
         "clocks",
-        "+".join(CLOCKS),
-        "which clocks to break (monotonic ones: bump, drift, freeze and wander only)",
+        "+".join((*CLOCKS, "mono")),
+        "which clocks to break (monotonic ones: bump, drift, freeze and wander only); "
+        "one that is named twice is drawn twice as often",
         Words(CLOCKS),
     ),
-    Option("targets", "+".join(TARGETS), "sets of nodes to draw from", Words(WORDS)),
+    Option(
+        "targets",
+        "+".join((*TARGETS, LEADER, LEADER)),
+        "sets of nodes to draw from; one that is named twice is drawn twice as often",
+        Words(WORDS),
+    ),
     Option(
         "bump_max_s",
         "60",

@@ -90,7 +90,6 @@ class Disk(Nemesis, Discerning):
     heals_beside = True
     needs = Capabilities()
     """By the options: see `needs_of`."""
-    background = False
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.kind, OPTIONS, options)
@@ -98,6 +97,8 @@ class Disk(Nemesis, Discerning):
         self.modes: tuple[str, ...] = given["modes"]
         self.files: str = given["files"]
         self.delay_max_ms: float = given["delay_max_ms"]
+        # A disk that is only slow does no harm by itself.
+        self.background = set(self.modes) == {"slow"}
         for mode in self.modes:
             for operations in FAILS_AT[mode]:
                 params: dict[str, Json] = {

@@ -31,7 +31,8 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.faults.fault import Fault, require_number, require_params
-from harness.faults.targets import validate_target
+from harness.faults.nemesis import Aimable
+from harness.faults.targets import EVENTS_OPTION, for_target, validate_target, word_for
 from harness.options import Number, Whole, Words
 from harness.override import override
 from harness.registry import Option, Plugin
@@ -75,6 +76,7 @@ KILL_OPTIONS = (
         "often",
         Words(WAYS),
     ),
+    EVENTS_OPTION,
 )
 
 PARAMS = ("target", "signal", "patience_s", "times", "order", "apart_s", "delay_s")
@@ -86,7 +88,7 @@ NUMBERS: Mapping[str, Number | Whole] = {
 }
 
 
-class Kill(NodeFault):
+class Kill(NodeFault, Aimable):
     """Kills nodes and starts them again."""
 
     kind = "kill"
@@ -97,6 +99,7 @@ class Kill(NodeFault):
     def __init__(self, options: Mapping[str, str]) -> None:
         super().__init__(options)
         self.ways: tuple[str, ...] = self.settings["ways"]
+        self.events: tuple[str, ...] = self.settings["events"]
 
     @override
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:
@@ -114,6 +117,14 @@ class Kill(NodeFault):
         elif way == "late":
             drawn["delay_s"] = round(random.uniform(*DELAY_S), 3)
         return Fault(self.kind, drawn)
+
+    @override
+    def aimed_at(self, fault: Fault, target: Json, nodes: Sequence[str]) -> Fault:
+        """The kill of these nodes, which start again in no order."""
+        if word_for(target, nodes) not in self.targets:
+            return fault
+        rest = {name: x for name, x in fault.params.items() if name != "order"}
+        return for_target(Fault(self.kind, rest), target)
 
     @override
     def validate(self, fault: Fault, nodes: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from harness.errors import UsageError
 from harness.faults.drawing import log_uniform
 from harness.faults.fault import Fault, Skip, Strike, require_number, require_params
-from harness.faults.nemesis import Nemesis
+from harness.faults.nemesis import Aimable, Nemesis
 from harness.faults.targets import (
     BREAK,
     KEEP,
@@ -37,6 +37,7 @@ from harness.faults.targets import (
     resolve_target,
     validate_target,
     who,
+    word_for,
 )
 from harness.options import Number, Words
 from harness.override import override
@@ -182,7 +183,7 @@ def describe(cut: Iterable[Link], nodes: Sequence[str]) -> str:
     return ", ".join(arrows)
 
 
-class Partition(Nemesis):
+class Partition(Nemesis, Aimable):
     """Cuts links."""
 
     kind = "partition"
@@ -216,6 +217,15 @@ class Partition(Nemesis):
         return Fault(
             self.kind, {"shape": shape, "cut": [list(link) for link in sorted(cut)]}
         )
+
+    @override
+    def aimed_at(self, fault: Fault, target: Json, nodes: Sequence[str]) -> Fault:
+        """The isolation of these nodes, if shapes are drawn that isolate as many."""
+        shape = word_for(target, nodes)
+        drawn = fault.params.get("shape")
+        if shape not in self.shapes or drawn in {SPREAD, KEEP, BREAK}:
+            return fault
+        return Fault(self.kind, {"shape": shape, "target": target})
 
     def _draw_spread(self, random: Random, order: Sequence[str]) -> Fault:
         """A spread over at least two nodes, if there are more, which leaves one."""

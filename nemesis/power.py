@@ -31,6 +31,7 @@ from harness.errors import UsageError
 from harness.faults.fault import Fault, Strike, require_number, require_params
 from harness.faults.nemesis import Nemesis
 from harness.faults.targets import (
+    EVENTS_OPTION,
     TARGETS,
     WORDS,
     aimed,
@@ -76,6 +77,7 @@ OPTIONS = (
         "cut at any time, or amid an fsync",
         Words(MOMENTS),
     ),
+    EVENTS_OPTION,
 )
 
 PARAMS = ("target", "kept", "torn", "names", "during", "seed")
@@ -94,6 +96,7 @@ class Power(Nemesis):
         self.targets: tuple[str, ...] = given["targets"]
         self.kept_max: float = given["kept_max"]
         self.moments: tuple[str, ...] = given["moments"]
+        self.events: tuple[str, ...] = given["events"]
 
     @override
     def draw(self, random: Random, nodes: Sequence[str]) -> Fault:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 @click.argument("system")
 @click.option("--workload", help="Default: the first that the system serves.")
 @click.option("--nemesis", multiple=True, metavar="A,B", help=(
-    "Kinds of fault, or all; how hard: gentle, standard, hard; swarm: each seed draws "
-    "a part. `splitbrain list` says what they mean."
+    "Kinds of fault, or all; how hard: gentle, standard, brisk, hard; swarm: each seed "
+    "draws a part. `splitbrain list` says what they mean."
 ))  # fmt: skip
 @number("--nodes", help="Default: 5, for a system of one process 1.")
 @number("--concurrency", default=10, show_default=True, help="Client threads.")

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from random import Random
 
+    from harness.data import Json
     from harness.faults.fault import Fault, Strike
     from harness.faults.force import Grip
     from harness.worlds.capabilities import Capabilities
@@ -55,6 +56,42 @@ class Lingering(Protocol):
     def lingers_s(self, fault: Fault, lasted_s: float) -> float:
         """How long a fault that was in force for `lasted_s` is felt after it."""
         ...
+
+
+@runtime_checkable
+class Targeting(Protocol):
+    """A nemesis whose faults have a `target`.
+
+    Attributes:
+        targets: The words for sets of nodes that it draws from.
+    """
+
+    targets: tuple[str, ...]
+
+
+@runtime_checkable
+class Aimable(Protocol):
+    """A nemesis that names the nodes of its faults in a way of its own."""
+
+    def aimed_at(self, fault: Fault, target: Json, nodes: Sequence[str]) -> Fault:
+        """A fault of its kind for the nodes of `target`, a word or names of nodes.
+
+        Returns:
+            `fault` itself if its kind has none for these nodes, or should draw none.
+        """
+        ...
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A nemesis whose faults may wait for events of the system.
+
+    Attributes:
+        events: Kinds of `Observe` that all its drawn faults wait for, to strike the
+            node that observed it; if empty, they strike at moments like others.
+    """
+
+    events: tuple[str, ...]
 
 
 @runtime_checkable

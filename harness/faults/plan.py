@@ -14,7 +14,8 @@ event, so that a replay aims at the moment that matters. Events are of several s
 that matches a regular expression in a node's log; or a message from a node to another
 that has a match in its bytes. If such a trigger has a time as
 well, sightings count from that time on, and `within_s` later the step begins without
-them: a moment that doesn't come must not hold up the plan.
+them: a moment that doesn't come must not hold up the plan. Such a step lets later ones
+go first, too, as these may be what brings the moment.
 
     - at: {time_s: 4.0, observe: became_leader, count: 1, within_s: 0.7}
       fault: {kind: kill, target: observer}

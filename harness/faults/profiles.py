@@ -44,6 +44,8 @@ class Rhythm:
             takes part in the election that it forgot; one that is away for seconds
             comes back to another leader and a longer log. Different bugs hide behind
             each.
+        background_s: How long a fault lasts that only makes others worse. Others come
+            and go meanwhile, and the shorter it is, the more pairs there are.
         quiet_s: How long nothing is broken before the next fault, unless they overlap:
             a system must get going again.
         overlap_chance: How often a fault begins while the one before is in force, as
@@ -61,6 +63,7 @@ class Rhythm:
     background_overlap_chance: float = 0.8
     moment_chance: float = 0.4
     relay_chance: float = 0.0
+    background_s: Bounds = (0.5, 3.0)
 
     @property
     def overlaps(self) -> bool:
@@ -108,7 +111,7 @@ GENTLE = Profile(
     "gentle",
     "a few short faults, one at a time, and always a majority left: what every system "
     "should bear",
-    Rhythm((0.1, 1.5), (1.5, 6.0), 0.0, 0.0),
+    Rhythm((0.1, 1.5), (1.5, 6.0), 0.0, 0.0, background_s=(0.5, 1.5)),
     ("partition", "kill", "pause", "delay", "loss"),
     {"targets": (KEEP,), "shapes": (KEEP,), "modes": ("calm",)},
 )
@@ -130,7 +133,15 @@ HARD = Profile(
     },
 )
 
-PROFILES = {profile.name: profile for profile in (GENTLE, STANDARD, HARD)}
+BRISK = Profile(
+    "brisk",
+    "short faults with hardly a pause, so that even a short run has many elections and "
+    "recoveries",
+    Rhythm((0.1, 1.0), (0.1, 0.5), 0.5, 0.9, 0.4, background_s=(1.0, 4.0)),
+    STANDARD.kinds,
+)
+
+PROFILES = {profile.name: profile for profile in (GENTLE, STANDARD, BRISK, HARD)}
 
 SWARM = "swarm"
 SWARM_SUMMARY = (
@@ -246,6 +257,7 @@ def _drawn_rhythm(random: Random, around: Rhythm) -> Rhythm:
     return replace(
         around,
         duration_s=near(around.duration_s),
+        background_s=near(around.background_s),
         quiet_s=near(around.quiet_s),
         overlap_chance=chance(around.overlap_chance),
         background_overlap_chance=chance(around.background_overlap_chance),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.faults import drawing
 from harness.faults import plan as plans
-from harness.faults.conductor import Conductor, Record, Value
+from harness.faults.conductor import Conductor, Record, Value, numbered
 from harness.faults.nemesis import Discerning
 from harness.faults.profiles import STANDARD
 from harness.workload.generator import (
@@ -69,43 +69,37 @@ class _Watch:
 class _PlanFlow(Flow):
     """Starts each step when its trigger fires, and stops it `heal_after_s` later.
 
-    Steps are started in the order of the plan; a step whose trigger never fires holds
-    back the later ones, but no healing.
+    Steps are started in the order of the plan. One that waits for an event for a
+    limited time lets others go first: what they break may be what brings the event. Any
+    other step whose trigger does not fire holds back the later ones, but no healing.
     """
 
-    __slots__ = (
-        "_next_step",
-        "_sightings",
-        "_steps",
-        "_stops",
-        "_watch",
-        "_where",
-    )
+    __slots__ = ("_sightings", "_steps", "_stops", "_waiting", "_watches", "_wheres")
 
     def __init__(self, steps: Plan, sightings: Sightings) -> None:
         self._steps = steps
         self._sightings = sightings
-        self._next_step = 0
-        self._watch: _Watch | None = None  # of the next step
-        self._where: Where = ()  # the place of the event that set it off
+        self._waiting = list(range(len(steps)))  # not started yet, in order
+        self._watches: dict[int, _Watch] = {}  # by step
+        self._wheres: dict[int, Where] = {}  # by step: the place of its event
         self._stops: list[tuple[int, int]] = []  # (time_ns, step), soonest first
 
     def next(self, ctx: Context) -> Step:
         stop_ns = self._stops[0][0] if self._stops else None
-        start_ns = self._start_ns(ctx)
-        if start_ns is None and self._next_step < len(self._steps):
+        start, look_ns = self._next_start(ctx)
+        if start is None or (look_ns is not None and look_ns < start[0]):
             # No event of a node wakes a generator, so it has to look again soon.
-            look_ns = self._look_again_ns(ctx)
-            if stop_ns is None or look_ns < stop_ns:
+            if look_ns is not None and (stop_ns is None or look_ns < stop_ns):
                 return Pending(look_ns)
-        if stop_ns is not None and (start_ns is None or stop_ns <= start_ns):
+            start = None
+        if stop_ns is not None and (start is None or stop_ns <= start[0]):
             kind = self._steps[self._stops[0][1]].fault.kind
             return self._offer(ctx, STOP + kind, self._stops[0][1], stop_ns)
-        if start_ns is not None:
-            kind = self._steps[self._next_step].fault.kind
-            value: Value = self._next_step
-            if self._where:
-                value = [self._next_step, *self._where]
+        if start is not None:
+            start_ns, step = start
+            where = self._wheres.get(step, ())
+            value: Value = [step, *where] if where else step
+            kind = self._steps[step].fault.kind
             return self._offer(ctx, START + kind, value, start_ns)
         return DONE
 
@@ -115,46 +109,60 @@ class _PlanFlow(Flow):
         if offer.f.startswith(STOP):
             self._stops.pop(0)
             return
-        step = self._steps[self._next_step]
+        number, _ = numbered(offer.value)
         begun_ns = offer.time_ns or 0
-        stop_ns = begun_ns + int(step.heal_after_s * NS_PER_S)
-        self._stops.append((stop_ns, self._next_step))
+        stop_ns = begun_ns + int(self._steps[number].heal_after_s * NS_PER_S)
+        self._stops.append((stop_ns, number))
         self._stops.sort()
-        self._next_step += 1
-        self._watch, self._where = None, ()
+        self._waiting.remove(number)
 
     def _offer(self, ctx: Context, f: str, value: Value, time_ns: int) -> Step:
         if not ctx.free & ctx.board.nemesis:
             return PENDING
         return Invocation(f, value, thread=NEMESIS, time_ns=max(time_ns, ctx.time_ns))
 
-    def _start_ns(self, ctx: Context) -> int | None:
-        """When the next step starts; None if that is not known yet."""
-        if self._next_step == len(self._steps):
-            return None
-        at = self._steps[self._next_step].at
+    def _next_start(self, ctx: Context) -> tuple[tuple[int, int] | None, int | None]:
+        """The next start and its step, and when to look for events again.
+
+        Each is None if that is not known, or if there is no need to.
+        """
+        look_ns: int | None = None
+        for step in self._waiting:
+            at = self._steps[step].at
+            start_ns = self._start_ns(step, ctx)
+            if start_ns is not None:
+                return (start_ns, step), look_ns
+            again_ns = self._look_again_ns(at, ctx)
+            look_ns = again_ns if look_ns is None else min(look_ns, again_ns)
+            if at.within_s is None or step not in self._watches:
+                break
+        return None, look_ns
+
+    def _start_ns(self, step: int, ctx: Context) -> int | None:
+        """When the step starts; None if that is not known yet."""
+        at = self._steps[step].at
         if at.ops is not None:
             return ctx.time_ns if ctx.board.completed >= at.ops else None
         if at.event is None:
             assert at.time_s is not None
             return int(at.time_s * NS_PER_S)
-        if not self._where:
-            self._look(at.event, at, ctx)
-        return ctx.time_ns if self._where or self._is_too_late(at, ctx) else None
+        if not self._wheres.get(step):
+            self._look(step, at.event, at, ctx)
+        fires = self._wheres.get(step) or self._is_too_late(at, ctx)
+        return ctx.time_ns if fires else None
 
-    def _look(self, event: Event, at: Trigger, ctx: Context) -> None:
+    def _look(self, step: int, event: Event, at: Trigger, ctx: Context) -> None:
         """Begin the watch once its time has come, and note where the event happened."""
-        if self._watch is None:
+        if step not in self._watches:
             if at.time_s is not None and ctx.time_ns < at.time_s * NS_PER_S:
                 return
-            self._watch = _Watch(event, at, self._sightings)
-        self._where = self._watch.where()
+            self._watches[step] = _Watch(event, at, self._sightings)
+        self._wheres[step] = self._watches[step].where()
 
     def _is_too_late(self, at: Trigger, ctx: Context) -> bool:
         return at.within_s is not None and ctx.time_ns >= at.latest_s * NS_PER_S
 
-    def _look_again_ns(self, ctx: Context) -> int:
-        at = self._steps[self._next_step].at
+    def _look_again_ns(self, at: Trigger, ctx: Context) -> int:
         begin_ns = int((at.time_s or 0) * NS_PER_S) + 1
         return max(begin_ns, ctx.time_ns + LOOK_AGAIN_NS)
 

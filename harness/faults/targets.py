@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from harness.errors import UsageError
 from harness.faults.fault import Fault, Skip
-from harness.registry import nearest
+from harness.options import Names
+from harness.registry import Option, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +49,14 @@ TARGETS = ("one", "minority", "majority", "all", LEADER)
 
 WORDS = (*TARGETS, KEEP, BREAK)
 """All words for sets of nodes that plans may draw from."""
+
+EVENTS_OPTION = Option(
+    "events",
+    "",
+    "kinds of Observe that all faults wait for, such as voted, to strike the node that "
+    "observed it; without any, some faults wait for moments that the system names",
+    Names("events"),
+)
 
 KEEP_LEADER_CHANCE = 0.3
 """How often one of the nodes drawn for `keep-majority` is whoever leads then."""
@@ -102,6 +111,26 @@ def draw_target(random: Random, word: str, nodes: Sequence[str]) -> Json:
         "all": len(nodes),
     }
     return sorted(random.sample(list(nodes), sizes[word]), key=list(nodes).index)
+
+
+def word_for(target: Json, nodes: Sequence[str]) -> str:
+    """The word of TARGETS that draws sets like this one; empty if none does."""
+    if target == LEADER:
+        return LEADER
+    if not isinstance(target, list | tuple):
+        return ""
+    size, count = len(target), len(nodes)
+    if size in {1, count}:
+        return "one" if size == 1 else "all"
+    return "minority" if size <= minority_size(count) else "majority"
+
+
+def for_target(fault: Fault, target: Json) -> Fault:
+    """The fault aimed at `target`; unchanged if it has none, or chooses by majority."""
+    own = fault.params.get("target")
+    if own is None or own in (KEEP, BREAK) or isinstance(own, Mapping):
+        return fault
+    return Fault(fault.kind, {**fault.params, "target": target})
 
 
 def for_observer(fault: Fault) -> Fault:

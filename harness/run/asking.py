@@ -2,7 +2,7 @@
 
 kill,pause  these kinds
 none, all   no kind; every kind that the system bears and that is to be had
-gentle, standard, hard
+gentle, standard, brisk, hard
             a profile: how often and for how long faults strike, and whom; without
             kinds it brings its own
 swarm       each seed draws a part of all that

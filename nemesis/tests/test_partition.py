@@ -98,6 +98,24 @@ def test_all_shapes_are_drawn_in_the_long_run() -> None:
     assert drawn == set(STANDING)
 
 
+@pytest.mark.parametrize(
+    ("target", "shape"),
+    [("leader", "leader"), (["n2"], "one"), (["n2", "n3"], "minority")],
+)
+def test_a_partition_isolates_the_nodes_of_another_fault_if_that_shape_is_drawn(
+    target: str | list[str], shape: str
+) -> None:
+    partition, ring = Partition({}), Partition({"shapes": "ring"})
+    fault = partition.draw(Random(1), NODES)
+    aimed = partition.aimed_at(fault, target, NODES)
+    assert aimed.params == {"shape": shape, "target": target}
+    partition.validate(aimed, NODES)
+    assert ring.aimed_at(fault, target, NODES) == fault
+    assert partition.aimed_at(fault, NODES, NODES) == fault, "nobody would be left"
+    apart = Partition({"shapes": "spread"}).draw(Random(1), NODES)
+    assert partition.aimed_at(apart, target, NODES) == apart
+
+
 def test_two_nodes_can_be_parted_too() -> None:
     random = Random(1)
     for _ in range(50):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import UsageError
-from harness.faults.drawing import BACKGROUND_S_MIN, RELAY_S, draw
+from harness.faults.drawing import BACKGROUND_S_MIN, RELAY_S, draw, end_s
 from harness.faults.fault import Fault
 from harness.faults.plan import Plan, Step, Trigger, dump, parse, tracks, validate
 from harness.faults.profiles import Rhythm
@@ -204,6 +204,59 @@ def test_what_makes_other_faults_worse_lasts_and_has_company() -> None:
             met = any(begin <= other < end for other in others)
             alone, together = alone + (not met), together + met
     assert together > 2 * alone
+
+
+def test_what_strikes_beside_a_wrong_clock_is_often_for_the_nodes_that_have_it() -> (
+    None
+):
+    same = others = 0
+    for seed in range(60):
+        plan = draw(seed, everything(), NODES, time_limit_s=30)
+        for clock in (step for step in plan if step.fault.kind == "clock"):
+            begin_s, until_s = clock.at.time_s or 0.0, end_s(clock)
+            target = clock.fault.params["target"]
+            for step in plan:
+                at_s = step.at.time_s or 0.0
+                if step.fault.kind != "clock" and begin_s <= at_s < until_s:
+                    meets = step.fault.params.get("target") == target
+                    same, others = same + meets, others + (not meets)
+    assert others > same > others / 2, (same, others)
+
+
+def test_faults_meet_at_nodes_only_as_far_as_the_user_lets_them() -> None:
+    one = {"clock": Clock({}), "kill": Kill({"targets": "one"})}
+    rings = {"clock": Clock({}), "partition": Partition({"shapes": "ring"})}
+    for seed in range(20):
+        for step in draw(seed, one, NODES, time_limit_s=30):
+            target = step.fault.params["target"]
+            assert step.fault.kind == "clock" or len(target) == 1, seed  # type: ignore[arg-type]
+        for step in draw(seed, rings, NODES, time_limit_s=30):
+            assert step.fault.params.get("shape", "ring") == "ring", seed
+
+
+def test_a_kind_that_waits_for_events_does_so_each_time_and_strikes_the_observer() -> (
+    None
+):
+    nemeses = {"kill": Kill({"events": "became_leader"}), "pause": Pause({})}
+    for seed in range(20):
+        plan = draw(seed, nemeses, NODES, time_limit_s=30, moments=MOMENTS)
+        for step in plan:
+            if step.fault.kind == "kill":
+                assert step.at.event == MOMENTS[0], seed
+                assert step.fault.params["target"] == OBSERVER, seed
+        assert any(step.fault.kind == "kill" for step in plan), seed
+    unknown = {"kill": Kill({"events": "became_lader"})}
+    with pytest.raises(UsageError, match=r"kill.events: .* did you mean became_leader"):
+        draw(1, unknown, NODES, time_limit_s=30, moments=MOMENTS)
+
+
+@pytest.mark.parametrize("word", ["all", "leader"])
+def test_what_is_for_the_leader_or_all_alone_is_not_for_an_observer(word: str) -> None:
+    nemeses = {"kill": Kill({"targets": word, "ways": "plain"})}
+    plan = draw(1, nemeses, NODES, time_limit_s=60, moments=MOMENTS)
+    expected = NODES if word == "all" else word
+    assert any(step.at.event is not None for step in plan)
+    assert all(step.fault.params["target"] == expected for step in plan)
 
 
 @given(seed=st.integers(), limit_s=st.floats(1, 120))
@@ -413,11 +466,30 @@ def test_a_moment_that_does_not_come_holds_nothing_up() -> None:
     later = Step(Trigger(time_s=1.1), Fault("pause", {"target": ["n1"]}), 1.0)
     works = Clockwork(Step(FOR_A_VOTE, KILL, 0.3), later)
     assert works.run_to(3.0) == [
+        (1.1, "start-pause", 1),
         (1.5, "start-kill", 0),
-        (1.5, "start-pause", 1),
         (1.8, "stop-kill", 0),
-        (2.5, "stop-pause", 1),
+        (2.1, "stop-pause", 1),
     ]
+
+
+def test_what_others_break_while_a_step_waits_may_bring_its_event() -> None:
+    election = Step(Trigger(time_s=1.1), Fault("pause", {"target": ["n1"]}), 1.0)
+    works = Clockwork(Step(FOR_A_VOTE, KILL, 0.3), election)
+    assert works.run_to(1.2) == [(1.1, "start-pause", 1)]
+    works.happen("n2")
+    works.happen("n3")
+    assert works.run_to(1.4) == [(1.2, "start-kill", [0, "n2"])]
+
+
+def test_a_step_without_a_limit_holds_back_those_after_it() -> None:
+    waits = Step(Trigger(event=VOTED), KILL, 0.3)
+    later = Step(Trigger(time_s=1.1), Fault("pause", {"target": ["n1"]}), 1.0)
+    works = Clockwork(waits, later)
+    assert works.run_to(2.0) == []
+    works.happen("n2")
+    started = [(2.0, "start-kill", [0, "n2"]), (2.0, "start-pause", 1)]
+    assert works.run_to(2.1) == started
 
 
 def test_a_step_that_waits_for_a_moment_holds_up_no_healing() -> None:
