@@ -53,6 +53,8 @@ DECLARED_SHARE = 2 / 3
 """The part of the budget for the set-up that a mutant declares."""
 OS_RUN_S = 12.0
 """Length of a run in the os world: several must fit into the budget."""
+OS_PROFILE = "brisk"
+"""The rhythm of declared faults in the os world, as the runs are short."""
 CONTROLS_MIN = {"os": 1, "sim": 10}
 """World -> runs of the unbroken protocol for each mutant, at least."""
 SEEDS_APART = 100_000
@@ -145,7 +147,9 @@ def trial(
 def set_ups(protocol: str, mutant: str, world: str) -> tuple[TestSpec, TestSpec]:
     """The set-up that the mutant declares, and the same with all faults."""
     # A conviction by another anomaly does not prove that the harness saw the bug.
-    anomalies = list(mutants.find(protocol, mutant).anomalies)
+    known = mutants.find(protocol, mutant)
+    anomalies = list(known.anomalies)
+    faults = [OS_PROFILE, *known.nemesis] if world == "os" and known.nemesis else []
 
     def spec(nemesis: list[str]) -> TestSpec:
         limits = dict(DEFAULTS[world])
@@ -164,7 +168,7 @@ def set_ups(protocol: str, mutant: str, world: str) -> tuple[TestSpec, TestSpec]
         complete(made)
         return made
 
-    return spec([]), spec([ALL_FAULTS])
+    return spec(faults), spec([ALL_FAULTS])
 
 
 def hunt(spec: TestSpec, seed: int, budget_s: float) -> Pursuit[Hunt]:

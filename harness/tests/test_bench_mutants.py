@@ -16,6 +16,7 @@ from harness.bench.mutants import (
     Trial,
     Tried,
     choose,
+    set_ups,
     trial,
     whatever_comes,
 )
@@ -102,6 +103,17 @@ def test_the_mutants_of_one_protocol_or_of_all_are_tried() -> None:
     assert {case.protocol for case in choose("zab")} == {"zab"}
     with pytest.raises(UsageError, match=r"no protocol called .raftt."):
         choose("raftt")
+
+
+def test_declared_faults_are_brisk_where_runs_are_short() -> None:
+    real, everything = set_ups("raft", "two-votes", "os")
+    simulated, _ = set_ups("raft", "two-votes", "sim")
+    declared = list(mutants.find("raft", "two-votes").nemesis)
+    assert real.nemesis == ["brisk", *declared]
+    assert simulated.nemesis == declared
+    assert everything.nemesis == ["all"]
+    unaided, _ = set_ups("two_phase_commit", "commit-on-majority", "os")
+    assert unaided.nemesis == []
 
 
 def carried_out_here(pursuit: Pursuit[Trial], scratch: Path) -> Trial:

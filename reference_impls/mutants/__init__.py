@@ -35,7 +35,8 @@ class Mutant:
         anomalies: What checkers should find, under the checkers' names: the breach
             itself if nodes observe it, and what follows from it. Any of them convicts.
         workload: The workload that exposes it best.
-        options: Options of the system to run it with.
+        options: Options of the system to run it with, and of the workload, such as
+            "consensus.keys".
         nemesis: Kinds of fault that expose it.
         limits: Options of these faults, such as "clock.drift", that keep them within
             what the unbroken protocol bears, or aim them at where the rule matters.
@@ -52,6 +53,19 @@ class Mutant:
     nemesis: tuple[str, ...] = ()
     limits: Mapping[str, str] = field(default_factory=dict)
     log: type[WriteAheadLog] | None = None
+
+
+def power_amid(events: str = "") -> dict[str, str]:
+    """Options of `disk` and `power` for what is told before it is durable.
+
+    An fsync takes a millisecond, and the power must go within it. So disks are slow,
+    and the power waits for one of `events` (names with commas), which a node observes
+    when it tells too early. If there are none, it goes at all nodes at once, most of
+    which are busy with their disks. Nothing is kept.
+    """
+    slow = {"disk.modes": "slow", "disk.targets": "all", "disk.delay_max_ms": "1000"}
+    whom = {"power.events": events} if events else {"power.targets": "all"}
+    return {**slow, "power.kept_max": "0", "power.moments": "any", **whom}
 
 
 def told_first(

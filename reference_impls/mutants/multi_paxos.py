@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from reference_impls import kv
 from reference_impls.multi_paxos import NOOP, Entry, MultiPaxos
-from reference_impls.mutants import Mutant, told_first
+from reference_impls.mutants import Mutant, power_amid, told_first
 from reference_impls.mutants.logs import FsyncOmitted
 from reference_impls.override import override
 
@@ -101,7 +101,8 @@ MUTANTS: Mapping[str, Mutant] = {
         ("term-went-back", "broken-promise", *DIFFER),
         "register",
         {},
-        ("power",),
+        ("disk", "kill", "power"),
+        {**power_amid("promised"), "kill.targets": "leader"},
     ),
     "fsync-omitted": Mutant(
         "fsync-omitted",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reference_impls.mutants import Mutant, told_first
+from reference_impls.mutants import Mutant, power_amid, told_first
 from reference_impls.override import override
 from reference_impls.paxos import NO_BALLOT, Ballot, Paxos
 
@@ -126,6 +126,9 @@ class TimestampWithoutId(Paxos):
         return ballot >= instance.promised
 
 
+LONG_IN_USE = {"consensus.proposals_per_key": "200"}
+"""So that instances are still proposed to when nodes are back from a loss of power."""
+
 DISAGREEMENT = ("disagreement", "changed-its-mind")
 
 SOURCE = "Lamport 2001, Paxos Made Simple, "
@@ -139,6 +142,7 @@ def mutant(
     nemesis: tuple[str, ...],
     *anomalies: str,
     options: Mapping[str, str] | None = None,
+    limits: Mapping[str, str] | None = None,
 ) -> tuple[str, Mutant]:
     """An entry of `MUTANTS`; `anomalies` are those that show before a disagreement."""
     return name, Mutant(
@@ -150,6 +154,7 @@ def mutant(
         "consensus",
         options or {},
         nemesis,
+        limits or {},
     )
 
 
@@ -176,16 +181,20 @@ MUTANTS: Mapping[str, Mutant] = dict(
             PromiseBeforeFsync,
             "a promise leaves before it is durable",
             "2.5",
-            ("power", "partition"),
+            ("disk", "power"),
             "broken-promise",
+            options=LONG_IN_USE,
+            limits=power_amid(),
         ),
         mutant(
             "accepted-before-fsync",
             AcceptedBeforeFsync,
             "what was accepted is told before it is durable",
             "2.5",
-            ("power", "partition"),
+            ("disk", "power"),
             "forgot-accepted",
+            options=LONG_IN_USE,
+            limits=power_amid(),
         ),
         mutant(
             "accept-ignores-promise",

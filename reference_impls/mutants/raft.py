@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from reference_impls.core import Outbox
-from reference_impls.mutants import Mutant, told_first, with_part
+from reference_impls.mutants import Mutant, power_amid, told_first, with_part
 from reference_impls.mutants.logs import (
     ChecksumUnchecked,
     ErrorsIgnored,
@@ -336,6 +336,12 @@ TWO_LEADERS = ("double-vote", "two-leaders")
 FORGOT = ("forgot-log", "forgot-vote", "term-went-back", *LOST_WRITE, *TWO_LEADERS)
 DONE_TWICE = ("duplicate-elements",)
 MEMBERSHIP = ("membership", "partition")
+LOSE_LEADER = {
+    "kill.targets": "leader",
+    "kill.ways": "plain",
+    "partition.shapes": "leader",
+}
+"""What has many leaders follow each other."""
 
 MUTANTS: Mapping[str, Mutant] = {
     each.name: each
@@ -406,7 +412,16 @@ MUTANTS: Mapping[str, Mutant] = {
             FORGOT,
             nemesis=("disk", "power"),
         ),
-        mutant("two-votes", TwoVotes, "paper 5.2", TWO_LEADERS, pre_vote="false"),
+        mutant(
+            "two-votes",
+            TwoVotes,
+            "paper 5.2",
+            TWO_LEADERS,
+            # Two must stand for election at once: so often, and after like timeouts.
+            limits=LOSE_LEADER,
+            pre_vote="false",
+            election_timeout_ms_max="170",
+        ),
         mutant(
             "no-up-to-date-check",
             NoUpToDateCheck,
@@ -433,7 +448,11 @@ MUTANTS: Mapping[str, Mutant] = {
             VoteBeforeFsync,
             "paper, Figure 2",
             ("forgot-vote", "term-went-back", *TWO_LEADERS),
-            nemesis=("power",),
+            nemesis=("disk", "kill", "power"),
+            limits={
+                **power_amid("voted,became_candidate"),
+                "kill.targets": "leader",
+            },
             pre_vote="false",
         ),
         mutant(
@@ -481,7 +500,10 @@ MUTANTS: Mapping[str, Mutant] = {
             ReadIndexNoNoop,
             "thesis 6.4, step 1",
             STALE_READ,
+            # With an entry a message, a new leader's no-op comes long after heartbeats.
+            limits=LOSE_LEADER,
             reads="read_index",
+            entries_per_append_max="1",
         ),
         mutant(
             "read-index-reused",
@@ -517,14 +539,27 @@ MUTANTS: Mapping[str, Mutant] = {
             "thesis 6.3",
             DONE_TWICE,
             workload="list_append",
+            # A server that was cut off when a leader died has missed answers. It asks
+            # again, and has been sent a snapshot by then.
+            limits={**LOSE_LEADER, "partition.shapes": "one+leader"},
             snapshot_entries="20",
+            request_timeout_ms="5000",
         ),
         mutant(
             "change-before-noop",
             ChangeBeforeNoop,
             "raft-dev, July 2015",
             ("early-change", "two-leaders", *LOST_WRITE),
-            nemesis=MEMBERSHIP,
+            # While disks are slow, a new leader's no-op takes long to be committed.
+            nemesis=("disk", *MEMBERSHIP),
+            limits={
+                "disk.modes": "slow",
+                "disk.targets": "all",
+                "disk.delay_max_ms": "200",
+                "membership.modes": "churn",
+                "membership.disks": "old",
+                "partition.shapes": "leader",
+            },
             initial_members="n1,n2,n3,n4",
         ),
         mutant(

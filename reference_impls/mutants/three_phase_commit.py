@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reference_impls.atomic_commit import COMMIT
-from reference_impls.mutants import Mutant, told_first
+from reference_impls.mutants import Mutant, power_amid, told_first
 from reference_impls.override import override
 from reference_impls.three_phase_commit import ThreePhaseCommit
 
@@ -105,7 +105,8 @@ MUTANTS: Mapping[str, Mutant] = {
             SOURCE + "7.5",
             ("forgot-precommit", "split-decision"),
             "commit",
-            nemesis=("power",),
+            nemesis=("disk", "power"),
+            limits=power_amid("precommitted"),
         ),
         Mutant(
             "commit-sent-once",

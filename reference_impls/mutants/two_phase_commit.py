@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from reference_impls import shards
 from reference_impls.atomic_commit import ABORT, NO
-from reference_impls.mutants import Mutant, told_first
+from reference_impls.mutants import Mutant, power_amid, told_first
 from reference_impls.override import override
 from reference_impls.two_phase_commit import TwoPhaseCommit
 
@@ -165,7 +165,8 @@ MUTANTS: Mapping[str, Mutant] = {
             SOURCE + "7.4",
             ("split-decision",),
             "commit",
-            nemesis=("power",),
+            nemesis=("disk", "power"),
+            limits=power_amid(),
         ),
         Mutant(
             "vote-before-fsync",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reference_impls.mutants import Mutant, told_first, with_part
+from reference_impls.mutants import Mutant, power_amid, told_first, with_part
 from reference_impls.override import override
 from reference_impls.zab import Zab
 from reference_impls.zab.broadcast import Broadcast
@@ -169,7 +169,8 @@ MUTANTS = {
             f"{PAPER}, f.1.2 and f.2.1",
             ("epoch-went-back", "two-primaries", *LOST),
             "broadcast",
-            nemesis=("power", "kill", "partition"),
+            nemesis=("disk", "kill", "power"),
+            limits={**power_amid("new_epoch"), "kill.targets": "leader"},
         ),
         Mutant(
             "out-of-order-commit",
