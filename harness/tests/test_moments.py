@@ -98,16 +98,28 @@ def test_what_came_before_a_strike_is_what_all_observations_say(
     run = simulated.run()
     assert run is not None
     assert run.start_mono_ns is not None
-    times: dict[Observed, list[float]] = defaultdict(list)
+    observed: list[tuple[str, int, float, str]] = []  # node, end in file, time, kind
     for node in ("n1", "n2", "n3", "n4", "n5"):
-        for line in lines(simulated.path / "nodes" / node / "observe.jsonl"):
-            at_s = (line["mono_ns"] - run.start_mono_ns) / 1e9
-            times[Observed(line["kind"], node)].append(at_s)
-            times[Observed(line["kind"])].append(at_s)
+        text = (simulated.path / "nodes" / node / "observe.jsonl").read_bytes()
+        end = 0
+        for line in text.splitlines(keepends=True):
+            end += len(line)
+            event = json.loads(line)
+            at_s = (event["mono_ns"] - run.start_mono_ns) / 1e9
+            observed.append((node, end, at_s, event["kind"]))
+    asked = {line.id: line for line in simulated.faults() if line.event == "asked"}
     before, last_s, compared = before_strikes(simulated), 0.0, 0
     for number, began_s in strikes(simulated).items():
         assert before[number].began_s == began_s
         found = {each.event: each for each in before[number].seen}
+        # What nodes had seen, but not yet written, could set nothing off.
+        written = asked[number].written
+        assert written is not None
+        times: dict[Observed, list[float]] = defaultdict(list)
+        for node, end, at_s, kind in observed:
+            if end <= written[node].observed:
+                times[Observed(kind, node)].append(at_s)
+                times[Observed(kind)].append(at_s)
         for event, all_s in times.items():
             earlier = sorted(at_s for at_s in all_s if 0.0 <= at_s <= began_s)
             recent = [

@@ -195,12 +195,8 @@ def test_an_explanation_that_is_interrupted_keeps_what_it_has(
     out, err = capsys.readouterr()
     found = json.loads(out)
     assert found["interrupted"]
-    if measured < 2:
-        assert err == "splitbrain: interrupted before the end\n"
-        assert not (run / "why.json").exists()
-        return
-    assert "interrupted after 3 of 20 moments" in err
-    assert len(found["moments"]) == 3
+    assert f"interrupted after {measured} of 20 moments" in err
+    assert len(found["moments"]) == measured
     assert json.loads((run / "why.json").read_text()) == found
     # What is whole is not replaced by a part of it.
     (run / "why.json").write_text("{}\n")

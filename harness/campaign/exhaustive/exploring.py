@@ -214,7 +214,7 @@ def prepare(asked: Asked) -> tuple[Space, Judge]:
     if asked.mutant:
         system = assembling.configure(asked.system, {})
         declared = mutants.find(system.name, asked.mutant)
-        own = {**declared.options, **own}
+        own = {**system_options(declared.options), **own}
         if not name and declared.workload in SCRIPTS:
             name = declared.workload
     system = assembling.configure(asked.system, own)
