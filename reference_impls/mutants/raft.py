@@ -501,7 +501,7 @@ MUTANTS: Mapping[str, Mutant] = {
             "thesis 6.4, step 1",
             STALE_READ,
             # With an entry a message, a new leader's no-op comes long after heartbeats.
-            limits=LOSE_LEADER,
+            limits={"kill.targets": "leader+minority", "kill.ways": "plain"},
             reads="read_index",
             entries_per_append_max="1",
         ),
