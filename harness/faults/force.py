@@ -252,17 +252,22 @@ class Force:
     async def settle(self) -> None:
         """Wait until every monotonic clock that returns shows true time again.
 
+        Other strikes may take hold of one meanwhile; it is theirs to bring back then.
+
         Raises:
             HarnessError: A clock has not returned in time; names the node.
         """
-        returning, self._returning = self._returning, {}
-        for node, rate in returning.items():
+        while self._returning:
+            node = next(iter(self._returning))
+            rate = self._returning.pop(node)
             if self.clocks.of((node, "mono")):
                 continue
             ahead_ns = await self._told_ahead_ns(node)
             pace = abs(1 - ClockLine(None, rate, returns=True).rate_from(ahead_ns))
             await asyncio.sleep(abs(ahead_ns) / 1e9 / pace)
             left_ns = await self._told_ahead_ns(node)
+            if self.clocks.of((node, "mono")) or node in self._returning:
+                continue
             if abs(left_ns) > BACK_WITHIN_NS:
                 raise HarnessError(
                     f"{node}: its monotonic clock was to be true again, and is "

@@ -188,6 +188,39 @@ def test_settling_waits_until_monotonic_clocks_are_true_and_complains_of_others(
         asyncio.run(scenario(returns=False))
 
 
+@pytest.mark.parametrize("is_healed", [False, True])
+def test_a_clock_that_is_struck_again_while_it_returns_is_no_failure(
+    is_healed: bool,
+) -> None:
+    """A strike that waits for a leader may come while another waits for clocks."""
+
+    async def scenario() -> None:
+        fake = FakeCluster()
+        cluster, nemesis = gripped(fake), Clock({})
+        leap: dict[str, Json] = {
+            "mode": "bump",
+            "clock": "mono",
+            "target": ["n1"],
+            "offset_ms": 50.0,
+        }
+        first = await nemesis.strike(Fault("clock", leap), cluster)
+        await nemesis.heal(first, cluster)
+
+        async def meanwhile() -> None:
+            await asyncio.sleep(0.01)
+            again = await nemesis.strike(Fault("clock", leap), cluster)
+            if is_healed:
+                await nemesis.heal(again, cluster)
+                fake.offsets["n1"][1] = 0
+
+        beside = asyncio.create_task(meanwhile())
+        await cluster.settle()
+        await beside
+        assert (fake.offsets["n1"][1] == 0) is is_healed
+
+    asyncio.run(scenario())
+
+
 def test_a_strobe_jumps_to_and_fro_until_it_is_healed() -> None:
     async def scenario() -> None:
         fake = FakeCluster()
