@@ -14,6 +14,7 @@
     rates.py       Rate: hits among runs, with their interval
     replay.py      a recorded run again, and how often it fails again
     moments.py     what came just before each strike of a recorded run
+    traffic.py     the messages of a simulated run, which has to be made once more
     why.py         from which moment on a failure was likely; simulated runs only
     shrinking/     the smallest experiment that still fails
     exhaustive/    all that a protocol's cores can do, up to a depth; no runs
