@@ -405,11 +405,13 @@ class Throughput:
         settings: Of the system.
         budget: For the throughput.
         on_our_disks: Nodes have disks that could lose power.
+        clients: How many there are.
     """
 
     settings: Mapping[str, str]
     budget: Budget | None = None
     on_our_disks: bool = False
+    clients: int = 10
 
     def __call__(self, lab: Lab, row: Row) -> list[Figure]:
         """Take one sample a run."""
@@ -429,7 +431,7 @@ class Throughput:
         """
         command = [*SPLITBRAIN, "run", "raft", "--network", "switch", "--json"]
         command += ["--seed", str(seed), "--time-limit", str(limit_s)]
-        command += ["--results", folder]
+        command += ["--results", folder, "--concurrency", str(self.clients)]
         for name, value in self.settings.items():
             command += ["--set", f"{name}={value}"]
         if self.on_our_disks:
@@ -780,8 +782,14 @@ def rows() -> list[Row]:
             Throughput({}, Budget(2_500, "at_least")),
         ),
         Row(
+            "cluster/raft-mixed-c40",
+            "the same with 40 clients in place of 10",
+            Throughput({}, clients=40),
+            full_only=True,
+        ),
+        Row(
             "cluster/raft-mixed-no-fsync",
-            "the same without fsync",
+            "with 10 clients, without fsync",
             Throughput({"fsync": "false"}),
             full_only=True,
         ),
