@@ -268,14 +268,13 @@ class Exploration:
                     self._search(executor)
                 explored.kept = self._distinct()
                 self.store()  # what follows takes a while, and may fail
-                closer = self._closer()
-                if self.space.spec.world == "sim":
+                closer, is_simulated = self._closer(), self.space.spec.world == "sim"
+                if is_simulated:
                     self._run_again(closer)
-                    self._shrink(closer)
+                self._shrink(closer)
+                if is_simulated:
                     with Processes(carries, self._jobs) as executor:
                         self._leave_out(closer, executor)
-                else:
-                    self._shrink(closer)
             except KeyboardInterrupt:
                 explored.interrupted = True
         with interrupts.noted():  # a second signal, too, leaves what was found
@@ -325,13 +324,11 @@ class Exploration:
     def _share(self) -> float:
         """The part of the budget that is for the search itself."""
         assert self._budget_s is not None
+        if not self.explored.search.tally.failures:
+            return 1.0
         left_s = self._budget_s * (1 - SEARCH_SHARE)
-        is_to_shrink = self.space.spec.world == "sim" or left_s >= OS_SHRINK_LEAST_S
-        return (
-            SEARCH_SHARE
-            if is_to_shrink and self.explored.search.tally.failures
-            else 1.0
-        )
+        is_enough = self.space.spec.world == "sim" or left_s >= OS_SHRINK_LEAST_S
+        return SEARCH_SHARE if is_enough else 1.0
 
     def _shrink_s(self, others: int) -> float:
         """Real seconds for making a failure smaller while `others` wait; maybe none."""

@@ -249,8 +249,6 @@ def explain(
         jobs: Runs side by side.
         show: Told each moment when it is measured.
 
-    If it is interrupted, the answer rests on the moments that were measured by then.
-
     Raises:
         UsageError: The run can't be made any more, or no longer fails in this way.
         HarnessError: A run could not be made.

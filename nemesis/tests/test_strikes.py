@@ -31,6 +31,17 @@ if TYPE_CHECKING:
     from harness.faults.nemesis import Nemesis
 
 
+def leap_of_mono(offset_ms: float) -> Fault:
+    """A leap of the monotonic clock of n1."""
+    params: dict[str, Json] = {
+        "mode": "bump",
+        "clock": "mono",
+        "target": ["n1"],
+        "offset_ms": offset_ms,
+    }
+    return Fault("clock", params)
+
+
 def test_a_partition_that_dropped_nothing_did_not_bite() -> None:
     async def scenario(dropped: int) -> bool | None:
         fake = FakeCluster()
@@ -167,14 +178,9 @@ def test_settling_waits_until_monotonic_clocks_are_true_and_complains_of_others(
     async def scenario(*, returns: bool) -> None:
         fake = FakeCluster()
         cluster, nemesis = gripped(fake), Clock({})
-        leap: dict[str, Json] = {
-            "mode": "bump",
-            "clock": "mono",
-            "target": ["n1"],
-            "offset_ms": 100.0,
-        }
+        leap = leap_of_mono(100.0)
         await cluster.settle()  # nothing to wait for
-        struck = await nemesis.strike(Fault("clock", leap), cluster)
+        struck = await nemesis.strike(leap, cluster)
         await nemesis.heal(struck, cluster)
         if returns:
             loop = asyncio.get_running_loop()
@@ -197,18 +203,13 @@ def test_a_clock_that_is_struck_again_while_it_returns_is_no_failure(
     async def scenario() -> None:
         fake = FakeCluster()
         cluster, nemesis = gripped(fake), Clock({})
-        leap: dict[str, Json] = {
-            "mode": "bump",
-            "clock": "mono",
-            "target": ["n1"],
-            "offset_ms": 50.0,
-        }
-        first = await nemesis.strike(Fault("clock", leap), cluster)
+        leap = leap_of_mono(50.0)
+        first = await nemesis.strike(leap, cluster)
         await nemesis.heal(first, cluster)
 
         async def meanwhile() -> None:
             await asyncio.sleep(0.01)
-            again = await nemesis.strike(Fault("clock", leap), cluster)
+            again = await nemesis.strike(leap, cluster)
             if is_healed:
                 await nemesis.heal(again, cluster)
                 fake.offsets["n1"][1] = 0

@@ -39,6 +39,7 @@ from harness.worlds.events import Logged, Observed, Passed
 if TYPE_CHECKING:
     from harness.data import Json
     from harness.faults.plan import Plan
+    from harness.systems.system import System
     from harness.worlds.events import Event
 
 
@@ -194,9 +195,7 @@ def events(experiment: Experiment) -> Iterator[Change]:
     for the first time, or a few times later; the fault is for the node of the event, or
     for whom it was before.
     """
-    spec = experiment.spec
-    own = system_options(spec.options)
-    moments = assembling.moments(assembling.configure(spec.system, own))
+    moments = assembling.moments(system_of(experiment))
 
     def by_event(step: Step) -> Iterator[tuple[str, Step]]:
         if step.at.time_s is None:
@@ -213,11 +212,15 @@ def events(experiment: Experiment) -> Iterator[Change]:
     return _each_step(experiment, by_event)
 
 
+def system_of(experiment: Experiment) -> System:
+    """The system of an experiment, as its options have it."""
+    spec = experiment.spec
+    return assembling.configure(spec.system, system_options(spec.options))
+
+
 def other_events(experiment: Experiment) -> Iterator[Change]:
     """Wait for the first event of another kind, of those that the system names."""
-    spec = experiment.spec
-    own = system_options(spec.options)
-    moments = assembling.moments(assembling.configure(spec.system, own))
+    moments = assembling.moments(system_of(experiment))
 
     def at_another(step: Step) -> Iterator[tuple[str, Step]]:
         if step.at.event is not None:
@@ -236,7 +239,7 @@ def behind_messages(experiment: Experiment) -> Iterator[Change]:
     or after its first operation, with time between that one and those that follow.
     """
     spec = experiment.spec
-    system = assembling.configure(spec.system, system_options(spec.options))
+    system = system_of(experiment)
     patterns = system.messages if isinstance(system, abilities.Worded) else ()
     slow = min(spec.rate or SLOW_RATE, SLOW_RATE)
 

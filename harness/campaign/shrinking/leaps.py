@@ -21,6 +21,7 @@ from harness.campaign.shrinking.changes import (
     Change,
     for_leader,
     renamed,
+    system_of,
     with_plan,
     with_spec,
 )
@@ -29,7 +30,6 @@ from harness.faults.nemesis import Reducible
 from harness.faults.plan import Trigger
 from harness.faults.targets import for_observer, waits_for_observer
 from harness.run import assembling
-from harness.run.spec import system_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,9 +60,7 @@ def leaps(experiment: Experiment, faults: int, count: int) -> Iterator[Change]:
     plan = steps_of(experiment)
     if len(plan) < faults:
         return
-    spec = experiment.spec
-    own = system_options(spec.options)
-    moments = assembling.moments(assembling.configure(spec.system, own))
+    moments = assembling.moments(system_of(experiment))
     random = Random(f"leaps {faults}")
     for _ in range(count):
         yield _leap(random, experiment, faults, moments)

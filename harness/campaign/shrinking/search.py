@@ -32,7 +32,7 @@ from harness.campaign.shrinking.size import size
 from harness.errors import HarnessError, UsageError
 from harness.host.scratch import scratch_folder
 from harness.run import assembling
-from harness.run.spec import DEFAULTS, system_options
+from harness.run.spec import DEFAULTS
 from harness.systems import abilities
 from harness.visible import visible_line
 
@@ -301,8 +301,7 @@ class _Search:
     def _twin(self, first: Experiment) -> Experiment | None:
         """The experiment in the simulator; None and a remark if it can't run there."""
         spec = first.spec
-        own = system_options(spec.options)
-        system = assembling.configure(spec.system, own)
+        system = changes.system_of(first)
         if not isinstance(system, abilities.Simulated):
             self.shrunk.remarks.append(f"{system.name} can't run in the simulator")
             return None

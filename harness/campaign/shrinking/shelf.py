@@ -61,8 +61,9 @@ OWN = {
     "plan.yaml",
     SIMULATED,
 }
-OTHER = "other-*.yaml"
 """Files of ours that a run folder does not bring."""
+OTHER = "other-*.yaml"
+"""More of these: the plans of other failures."""
 
 
 class Best(msgspec.Struct, kw_only=True):
