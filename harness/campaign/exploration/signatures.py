@@ -206,7 +206,8 @@ def outcomes(
 
 def shape(text: str) -> str:
     """A line without quoted texts, numbers and hexadecimal ones."""
-    text = _QUOTED.sub('"', text[:LINE_CHARS_MAX])
+    # What stands in for a quoted text is no quote, which could begin another one.
+    text = _QUOTED.sub("~", text[:LINE_CHARS_MAX])
     text = _DIGITS.sub("0", _HEX.sub("0", text))
     return _SPACE.sub(" ", text).strip()
 
