@@ -160,7 +160,7 @@ def split_command(command: str) -> list[str]:
     if not words:
         raise UsageError(
             "launch: there is no command; write launch:COMMAND, "
-            "for example launch:'node examples/node_register.js'"
+            "for example launch:'node examples/nodes/javascript/register.js'"
         )
     for word in words:
         check_placeholders(word)

@@ -34,7 +34,7 @@ from harness.worlds.sim.offer import OFFER
 if TYPE_CHECKING:
     from harness.run.store import RunFolder
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "python_register.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "nodes" / "python" / "register.py"
 NODES = ("n1", "n2", "n3")
 OPTIONS = {
     "clock": {"modes": "bump+drift+strobe+freeze+scramble+wander+leap+restart"},

@@ -16,7 +16,7 @@ import pytest
 
 from harness.cli import run_command
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "python_register.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "nodes" / "python" / "register.py"
 
 WORKLOAD = '''
 """Everybody pulls one ratchet on: what was read is compared and set to one more."""

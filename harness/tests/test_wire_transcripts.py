@@ -1,7 +1,8 @@
 """WIRE.md's transcripts, replayed: our codec against them, and nodes against them.
 
-Three independent codecs meet here: the harness's (msgspec), the reference runtime's
-(json), and JavaScript's in the example. What the page says is what all of them do.
+Many independent codecs meet here: the harness's (msgspec), the reference runtime's
+(json), and those of the starter nodes in seven languages. What the page says is what
+all of them do.
 """
 
 from __future__ import annotations
@@ -10,9 +11,6 @@ import asyncio
 import contextlib
 import json
 import re
-import shlex
-import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +22,7 @@ from harness.history import Op
 from harness.registry import find
 from harness.systems.abilities import Led
 from harness.systems.wire import ERRORS, WireClient, WireCounters, decode, encode
+from harness.tests import starters
 from harness.tests.loopback import eventually, loopback_nodes
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "WIRE.md").read_text()
-EXAMPLES = ROOT / "examples"
 TEST_LIMIT_S = 60.0
 
 
@@ -174,25 +172,19 @@ def strip_error(op: Op) -> Op:
     return op
 
 
-NODES = {
-    "raft": "",
-    "lmdb": "",
-    "pysyncobj": "",
-    "sqlite": "",
-    "python example": "launch:"
-    + shlex.join([sys.executable, str(EXAMPLES / "python_register.py")]),
-    "javascript example": "launch:"
-    + shlex.join(["node", str(EXAMPLES / "node_register.js")]),
-}
-
-
-@pytest.mark.parametrize("node", NODES)
+@pytest.mark.parametrize("node", ["raft", "lmdb", "pysyncobj", "sqlite"])
 def test_a_node_answers_as_the_page_says(node: str, tmp_path: Path) -> None:
-    if node == "javascript example" and shutil.which("node") is None:
-        pytest.skip("needs Node.js on PATH")
     if node in {"lmdb", "pysyncobj"}:
         pytest.importorskip(node)
-    asyncio.run(replay_to_node(NODES[node] or node, tmp_path, [SESSION, REFUSED]))
+    asyncio.run(replay_to_node(node, tmp_path, [SESSION, REFUSED]))
+
+
+@pytest.mark.parametrize("language", starters.LANGUAGES)
+def test_a_starter_node_answers_as_the_page_says(
+    language: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    node = starters.command(language, "register", tmp_path_factory.getbasetemp())
+    asyncio.run(replay_to_node(f"launch:{node}", tmp_path, [SESSION, REFUSED]))
 
 
 @pytest.mark.parametrize("node", ["raft", "multi_paxos", "zab", "sqlite"])
