@@ -21,18 +21,20 @@ import datetime
 import functools
 import json
 import sys
+import time
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
 from harness.campaign.carrying import discard
 from harness.campaign.coverage import Coverage
-from harness.campaign.executor import noted, pursue
+from harness.campaign.executor import pursue
 from harness.campaign.experiment import Experiment
 from harness.campaign.processes import Processes
 from harness.errors import HarnessError, SplitbrainError, UsageError
+from harness.host import interrupts
 from harness.host.documents import making_room
 from harness.host.scratch import scratch_folder
 from harness.registry import nearest
@@ -48,6 +50,9 @@ if TYPE_CHECKING:
 
     from harness.campaign.executor import Pursuit
     from harness.campaign.outcome import Outcome
+    from harness.host.interrupts import Interrupts
+
+R = TypeVar("R")
 
 DECLARED_SHARE = 2 / 3
 """The part of the budget for the set-up that a mutant declares."""
@@ -300,30 +305,93 @@ class Tried:
     coverage: Coverage = field(default_factory=Coverage)
     record: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    interrupted: str = ""
+    """How far the benchmark was when a stop signal ended it; empty if none did."""
+
+    @property
+    def tried(self) -> list[Case]:
+        """The mutants that were on trial."""
+        return [case for case in self.cases if case.trials or case.error]
 
     @property
     def meets_target(self) -> bool:
         """Whether there are enough convictions, all as declared, and no false alarm."""
         convicted = sum(case.outcome == "convicted" for case in self.cases)
         enough = convicted >= TARGETS[self.world] * len(self.cases)
-        return enough and not any(case.alarms or case.error for case in self.cases)
+        fails = any(case.alarms or case.error for case in self.cases)
+        return enough and not fails and not self.interrupted
 
     def text(self) -> str:
         """The table, and a line that sums it up."""
-        out = table(HEADINGS, [case.cells() for case in self.cases])
+        out = table(HEADINGS, [case.cells() for case in self.tried])
         convicted = sum(case.is_convicted for case in self.cases)
         controls = sum(t.controls for case in self.cases for t in case.trials)
         alarms = [alarm for case in self.cases for alarm in case.alarms]
         out += [
             "",
-            f"{convicted} of {len(self.cases)} mutants convicted in the {self.world} "
+            f"{convicted} of {len(self.tried)} mutants convicted in the {self.world} "
             f"world; {len(alarms)} false alarms in {controls} runs of the unbroken "
-            f"protocols; the target is {'met' if self.meets_target else 'MISSED'}",
+            f"protocols; the target is {outcome_of(self)}",
             *(f"false alarm ({a.verdict}): {a.repro}" for a in alarms),
             *("", self.coverage.text(), ""),
             f"raw figures: {self.path}",
         ]
         return "\n".join(out)
+
+
+class Measured(Protocol):
+    """What came of a benchmark."""
+
+    interrupted: str
+
+    @property
+    def meets_target(self) -> bool:
+        """Whether the target was met."""
+        ...
+
+
+def outcome_of(measured: Measured) -> str:
+    """What became of the target, in a word or two."""
+    if measured.interrupted:
+        return f"open: interrupted, {measured.interrupted}"
+    return "met" if measured.meets_target else "MISSED"
+
+
+class Progress:
+    """Counts what a benchmark has done so far.
+
+    Args:
+        verb: What is done to mutants.
+        of: How many things there are to do.
+        tell: Called with a clause after each run.
+
+    Attributes:
+        done: How many of them are done.
+    """
+
+    def __init__(self, verb: str, of: int, tell: Callable[[str], None]) -> None:
+        self.done = 0
+        self._verb = verb
+        self._of = of
+        self._tell = tell
+        self._runs = 0
+        self._begun_s = time.monotonic()
+
+    @property
+    def told(self) -> str:
+        """How much is done."""
+        return f"{self.done} of {self._of} {self._verb}"
+
+    @property
+    def left_at(self) -> str:
+        """How much was done when a benchmark was ended early; empty if it wasn't."""
+        return self.told if self.done < self._of else ""
+
+    def count(self, _: Outcome) -> None:
+        """Count a run."""
+        self._runs += 1
+        took_s = time.monotonic() - self._begun_s
+        self._tell(f"{took_s:.0f} s, {self._runs} runs, {self.told}")
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -378,8 +446,12 @@ def measure(
     jobs: int,
     results: Path,
     show: Callable[[str], None],
+    tell: Callable[[str], None],
 ) -> Tried:
     """Put the mutants on trial, `jobs` at a time, and store the record.
+
+    A stop signal ends it early; what was measured until then is kept. `show` is called
+    with a line for each trial, `tell` after each run with a clause.
 
     Raises:
         UsageError: There is no such protocol, or `results` can't be written.
@@ -390,7 +462,7 @@ def measure(
     begun = datetime.datetime.now(datetime.UTC)
     place = make_place(results)
     tried = Tried(world, cases)
-    try_all(cases, world, budget_s, repeat, jobs, show, tried.coverage)
+    try_all(tried, budget_s, repeat, jobs, show, tell)
     tried.record = {
         "command": ["splitbrain", *sys.argv[1:]],
         "commit": execution.commit(),
@@ -405,6 +477,7 @@ def measure(
         ],
         "coverage": tried.coverage.as_json(),
         "meets_target": tried.meets_target,
+        "interrupted": bool(tried.interrupted),
     }
     tried.path = place / f"mutants-{world}-{begun.strftime('%Y%m%dT%H%M%SZ')}.json"
     text = json.dumps(tried.record, indent=2) + "\n"
@@ -413,40 +486,77 @@ def measure(
 
 
 def try_all(
-    cases: Sequence[Case],
-    world: str,
+    tried: Tried,
     budget_s: float,
     repeat: int,
     jobs: int,
     show: Callable[[str], None],
-    coverage: Coverage,
+    tell: Callable[[str], None],
 ) -> None:
-    """Carry out every trial; add its outcome to its case, its faults to `coverage`."""
-    turns = [(case, turn) for turn in range(repeat) for case in cases]
-    pursuits = (
-        noted(
-            whatever_comes(
-                trial(
-                    case.protocol, case.mutant, world, 1 + turn * SEEDS_APART, budget_s
-                )
-            ),
-            coverage.add,
-        )
-        for case, turn in turns
-    )
+    """Carry out every trial; add its outcome to its case, and count its faults."""
+    world = tried.world
+    turns = [(case, turn) for turn in range(repeat) for case in tried.cases]
+    progress = Progress("trials held", len(turns), tell)
+
+    def note(outcome: Outcome) -> None:
+        tried.coverage.add(outcome)
+        progress.count(outcome)
+
     with (
         scratch_folder("splitbrain-mutants-") as scratch,
+        interrupts.noted() as stop,
         Processes(
             functools.partial(discard, scratch), jobs, limit_s=LIMIT_S[world]
         ) as executor,
     ):
+        stop.listen(executor.cancel, executor.kill)
+        pursuits = (
+            whatever_comes(
+                stoppable(
+                    trial(
+                        case.protocol,
+                        case.mutant,
+                        world,
+                        1 + turn * SEEDS_APART,
+                        budget_s,
+                    ),
+                    stop,
+                    note,
+                )
+            )
+            for case, turn in turns
+            if not stop.heard
+        )
         for place, came in pursue(executor, pursuits, jobs):
             case, _ = turns[place]
             if isinstance(came, Trial):
                 case.trials.append(came)
+            elif stop.heard:  # it was ended, which is no error
+                continue
             else:
                 case.error = came
+            progress.done += 1
             show(" ".join(cell for cell in case.cells() if cell))
+    tried.interrupted = progress.left_at
+
+
+def stoppable(
+    pursuit: Pursuit[R], stop: Interrupts, note: Callable[[Outcome], None]
+) -> Pursuit[R]:
+    """The same pursuit, whose runs are all ended from outside once a signal came.
+
+    `note` is called with each outcome.
+    """
+    outcome: Outcome | None = None
+    while True:
+        try:
+            asked = pursuit.send(outcome)
+        except StopIteration as done:
+            result: R = done.value
+            return result
+        outcome = None if stop.heard else (yield asked)
+        if outcome is not None:
+            note(outcome)
 
 
 def whatever_comes(trying: Pursuit[Trial]) -> Pursuit[Trial | str]:

@@ -39,6 +39,7 @@ from harness.campaign.exploration.signatures import features
 from harness.campaign.exploration.space import Space
 from harness.campaign.processes import Processes
 from harness.errors import HarnessError, SplitbrainError
+from harness.host import interrupts
 from harness.host.scratch import scratch_folder
 from harness.run import execution
 
@@ -181,11 +182,13 @@ class Compared:
     cases: list[Case]
     record: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    interrupted: str = ""
+    """How far the benchmark was when a stop signal ended it; empty if none did."""
 
     @property
     def measured(self) -> list[Case]:
-        """The mutants that were hunted without an error."""
-        return [case for case in self.cases if not case.error]
+        """The mutants that were hunted in both ways without an error."""
+        return [c for c in self.cases if not c.error and all(c.hunts.values())]
 
     @property
     def ratio(self) -> float:
@@ -205,7 +208,6 @@ class Compared:
                     }
                 )
                 for case in self.measured
-                if all(case.hunts.values())
             ]
             medians.append(median(ratios or [0.0]))
         medians.sort()
@@ -226,11 +228,13 @@ class Compared:
     def meets_target(self) -> bool:
         """Whether exploration is fast enough, and nowhere slower."""
         fails = any(case.error for case in self.cases)
-        return self.ratio >= FASTER_MIN and not self.later and not fails
+        is_whole = not fails and not self.interrupted
+        return is_whole and self.ratio >= FASTER_MIN and not self.later
 
     def text(self) -> str:
         """The table, and lines that sum it up."""
-        out = mutants.table(HEADINGS, [case.cells() for case in self.cases])
+        told = [case for case in self.cases if case.error or all(case.hunts.values())]
+        out = mutants.table(HEADINGS, [case.cells() for case in told])
         what = "processor time" if self.world == "sim" else "time"
         costs = (
             f"{way} "
@@ -245,7 +249,7 @@ class Compared:
                 f"median {what} a conviction costs: {', '.join(costs)}",
                 f"median ratio {self.ratio:.2f} ({low:.2f} to {high:.2f}, 95 %); the "
                 f"target, {FASTER_MIN:g} and no mutant later, is "
-                f"{'met' if self.meets_target else 'MISSED'}",
+                f"{mutants.outcome_of(self)}",
                 f"below 1: {named(self.slower)}",
                 f"later beyond chance: {named(self.later)}",
                 f"raw figures: {self.path}",
@@ -282,8 +286,12 @@ def measure(
     jobs: int,
     results: Path,
     show: Callable[[str], None],
+    tell: Callable[[str], None],
 ) -> Compared:
     """Hunt the mutants in both ways, `jobs` at a time, and store the record.
+
+    A stop signal ends it early; what was measured until then is kept. `show` is called
+    with a line for each mutant that was hunted, `tell` after each run with a clause.
 
     Raises:
         UsageError: There is no such protocol, or `results` can't be written.
@@ -297,7 +305,7 @@ def measure(
     begun = datetime.datetime.now(datetime.UTC)
     place = mutants.make_place(results)
     compared = Compared(world, cases)
-    hunt_all(cases, world, repeat, jobs, show)
+    hunt_all(compared, repeat, jobs, show, tell)
     compared.record = {
         "command": ["splitbrain", *sys.argv[1:]],
         "commit": execution.commit(),
@@ -312,6 +320,7 @@ def measure(
         "interval": compared.interval,
         "later": [[case.protocol, case.mutant] for case in compared.later],
         "meets_target": compared.meets_target,
+        "interrupted": bool(compared.interrupted),
     }
     compared.path = place / f"search-{world}-{begun.strftime('%Y%m%dT%H%M%SZ')}.json"
     text = json.dumps(compared.record, indent=2) + "\n"
@@ -343,29 +352,47 @@ def as_json(case: Case) -> dict[str, Any]:
 
 
 def hunt_all(
-    cases: Sequence[Case],
-    world: str,
+    compared: Compared,
     repeat: int,
     jobs: int,
     show: Callable[[str], None],
+    tell: Callable[[str], None],
 ) -> None:
     """Carry out every hunt, and add it to its case."""
-    with scratch_folder("splitbrain-search-") as scratch:
-        carries = functools.partial(carry_out, scratch)
+    cases, world = compared.cases, compared.world
+    progress = mutants.Progress("hunted", len(cases), tell)
+    with (
+        scratch_folder("splitbrain-search-") as scratch,
+        interrupts.noted() as stop,
+        Processes(
+            functools.partial(carry_out, scratch), jobs, limit_s=LIMIT_S[world]
+        ) as executor,
+    ):
 
         def spec_of(case: Case) -> TestSpec:
             if case.protocol == foreign.FOREIGN:
                 return foreign.set_up(case.mutant, scratch)
             return mutants.set_ups(case.protocol, case.mutant, world)[0]
 
+        stop.listen(executor.cancel, executor.kill)
         pursuits = (
-            whatever_comes(hunted(case, functools.partial(spec_of, case), repeat))
+            whatever_comes(
+                mutants.stoppable(
+                    hunted(case, functools.partial(spec_of, case), repeat),
+                    stop,
+                    progress.count,
+                )
+            )
             for case in cases
+            if not stop.heard
         )
-        with Processes(carries, jobs, limit_s=LIMIT_S[world]) as executor:
-            for place, came in pursue(executor, pursuits, jobs):
-                cases[place].error = came
-                show(" ".join(cell for cell in cases[place].cells() if cell))
+        for place, came in pursue(executor, pursuits, jobs):
+            if came and stop.heard:  # it was ended, which is no error
+                continue
+            progress.done += 1
+            cases[place].error = came
+            show(" ".join(cell for cell in cases[place].cells() if cell))
+    compared.interrupted = progress.left_at
 
 
 def hunted(case: Case, make: Callable[[], TestSpec], repeat: int) -> Pursuit[None]:

@@ -10,13 +10,17 @@ import click
 from click.core import ParameterSource
 
 from harness.cli.flags import AS_JSON, COUNT, JOBS, RESULTS, SECONDS, number
-from harness.cli.terminal import say, say_error
-from harness.errors import EXIT_HARNESS, UsageError
+from harness.cli.progress import Heartbeat
+from harness.cli.terminal import complain, say, say_error
+from harness.errors import EXIT_HARNESS, EXIT_UNKNOWN, UsageError
+from harness.host import interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from harness.bench.mutants import Tried
+    from harness.bench.search import Compared
 
 MUTANTS, SEARCH = "mutants", "search"
 """Names that make `bench` measure one thing alone; OF_MUTANTS are their options."""
@@ -98,7 +102,8 @@ def bench(
     `mutants` measures something else, and alone: how many seeded bugs are convicted
     within a time budget, and how often an unbroken protocol is. Its exit status says
     whether the target was met. So does `search`: how long `explore` takes to convict
-    each of them, and how long runs take that are drawn without looking back.
+    each of them, and how long runs take that are drawn without looking back. If one of
+    both is interrupted, it prints what it measured until then; the exit status is 2.
     """
     from harness.bench import bench as benchmark
 
@@ -109,37 +114,42 @@ def bench(
         if not as_json and sys.stderr.isatty():
             say_error(f"measuring: {what}")
 
-    if measured == SEARCH:
-        from harness.bench import search
-
-        compared = search.measure(
-            protocol,
-            world=world,
-            budget_s=budget,
-            repeat=repeat,
-            quick=quick,
-            jobs=jobs,
-            results=results,
-            show=show,
+    if measured is None:
+        outcome = benchmark.run(
+            names, quick=quick, repeat=repeat, results=results, show=show
         )
-        say(json.dumps(compared.record) if as_json else compared.text())
-        return 0 if compared.meets_target else 1
-    if measured == MUTANTS:
-        from harness.bench import mutants
+        say(json.dumps(outcome.record) if as_json else outcome.text())
+        return EXIT_HARNESS if outcome.errors else 0
+    from harness.bench import mutants, search
 
-        tried = mutants.measure(
-            protocol,
-            world=world,
-            budget_s=budget or MUTANT_BUDGET_S,
-            repeat=repeat or 1,
-            jobs=jobs,
-            results=results,
-            show=show,
-        )
-        say(json.dumps(tried.record) if as_json else tried.text())
-        return 0 if tried.meets_target else 1
-    outcome = benchmark.run(
-        names, quick=quick, repeat=repeat, results=results, show=show
-    )
-    say(json.dumps(outcome.record) if as_json else outcome.text())
-    return EXIT_HARNESS if outcome.errors else 0
+    heartbeat = Heartbeat(f"bench {measured}", enabled=not as_json)
+    told: Tried | Compared
+    with interrupts.noted():  # what measures hears them, and what it has is printed
+        if measured == SEARCH:
+            told = search.measure(
+                protocol,
+                world=world,
+                budget_s=budget,
+                repeat=repeat,
+                quick=quick,
+                jobs=jobs,
+                results=results,
+                show=show,
+                tell=heartbeat.tell,
+            )
+        else:
+            told = mutants.measure(
+                protocol,
+                world=world,
+                budget_s=budget or MUTANT_BUDGET_S,
+                repeat=repeat or 1,
+                jobs=jobs,
+                results=results,
+                show=show,
+                tell=heartbeat.tell,
+            )
+        say(json.dumps(told.record) if as_json else told.text())
+        if told.interrupted:
+            complain(f"interrupted: {told.interrupted}")
+            return EXIT_UNKNOWN
+    return 0 if told.meets_target else 1

@@ -1,4 +1,7 @@
-"""Live progress: one line if standard error is a terminal, else nothing."""
+"""Live progress: one line of standard error if that is a terminal.
+
+Elsewhere there is none, but for work of many minutes, which shows a `Heartbeat`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from harness.cli.terminal import complain
 from harness.visible import visible_line
 
 if TYPE_CHECKING:
@@ -49,6 +53,30 @@ class ProgressLine:
         if self._enabled:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()
+
+
+HEARTBEAT_S = 10.0
+
+
+class Heartbeat:
+    """A line now and then, for whoever reads standard error later, or in a pipe.
+
+    Args:
+        of: What is under way.
+        enabled: Whether there are any lines, if standard error is no terminal.
+    """
+
+    def __init__(self, of: str, *, enabled: bool) -> None:
+        self._of = of
+        self._enabled = enabled and not sys.stderr.isatty()
+        self._last_s = time.monotonic()
+
+    def tell(self, text: str) -> None:
+        """Print how far it is, unless a line was printed a moment ago."""
+        now_s = time.monotonic()
+        if self._enabled and now_s - self._last_s >= HEARTBEAT_S:
+            self._last_s = now_s
+            complain(f"{self._of}: {text}")
 
 
 class SeedsLine:

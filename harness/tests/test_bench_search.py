@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
+import signal
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.bench import foreign, search
-from harness.bench.mutants import Hunt, set_ups
+from harness.bench.mutants import CONTROLS_MIN, Hunt, set_ups
 from harness.bench.search import EXPLORE, RANDOM, Case, Compared
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Outcome
 from harness.cli import run_command
+from harness.cli.progress import Heartbeat
 from harness.errors import HarnessError, UsageError
 from harness.run.spec import TestSpec
 
@@ -160,6 +165,51 @@ def test_search_is_measured_alone_and_options_of_rows_are_refused(
     assert "name it alone" in capsys.readouterr().err
     assert run_command(["bench", "search", "--protocol", "nope"]) == 254
     assert "nope" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["search", "mutants"])
+def test_an_interrupted_benchmark_tells_and_keeps_what_it_measured(
+    what: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def tell(_: Heartbeat, text: str) -> None:
+        if ", 1 of " in text:  # runs of the second mutant are under way
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Heartbeat, "tell", tell)
+    monkeypatch.setitem(search.ENOUGH_S, "sim", 0.0)
+    monkeypatch.setitem(CONTROLS_MIN, "sim", 1)
+    words = ["--protocol", "paxos", "--repeat", "1", "--budget", "2"]
+    assert run_command(["bench", what, *words, "--results", str(tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert "splitbrain: interrupted: 1 of " in printed.err
+    assert "paxos" in printed.out
+    assert "open: interrupted, 1 of " in printed.out
+    [record] = tmp_path.glob(f"bench/{what}-sim-*.json")
+    assert json.loads(record.read_text())["interrupted"]
+
+
+def test_a_heartbeat_is_told_now_and_then_unless_a_terminal_listens(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    heartbeat = Heartbeat("bench search", enabled=True)
+    quiet = Heartbeat("bench search", enabled=False)
+    for now_s in (1.0, 9.9, 10.0, 15.0, 31.0):
+        heartbeat.tell(f"{now_s:g} s")
+        quiet.tell("never")
+    assert capsys.readouterr().err.splitlines() == [
+        "splitbrain: bench search: 10 s",
+        "splitbrain: bench search: 31 s",
+    ]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    at_terminal = Heartbeat("bench search", enabled=True)
+    now_s = 50.0
+    at_terminal.tell("never")
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.nightly
