@@ -22,6 +22,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from harness.campaign import replay, traffic
 from harness.campaign.carrying import discard
 from harness.campaign.exhaustive.telling import brief
@@ -159,6 +161,23 @@ class Why:
                 for each in self.around
             ],
         }
+
+
+class Stored(msgspec.Struct):
+    """What tells how much an earlier why.json is worth."""
+
+    moments: list[object]
+
+
+def is_worth_storing(found: Why) -> bool:
+    """Whether an answer is whole, or has no fewer moments than the one stored."""
+    if not found.interrupted:
+        return True
+    try:
+        before = found.recorded.folder.read_as(FILE, Stored)
+    except UsageError:  # a damaged one is worth nothing
+        return True
+    return before is None or len(before.moments) <= len(found.moments)
 
 
 def told(moment: Moment) -> dict[str, Json]:

@@ -41,7 +41,7 @@ def explain(run: Path, *, moments: int, runs: int, jobs: int, as_json: bool) -> 
     the same way jumps, the moment that mattered has been. Moments close to the jump are
     chosen by bisection. The result is stored in RUN as why.json, and drawn in its
     report. The same run gives the same result. Exit status: 0, or 2 if it was
-    interrupted; then what was measured is stored unless there is a result already.
+    interrupted; then what was measured is stored unless more is there already.
     """
     from harness import report
     from harness.campaign import why
@@ -76,8 +76,8 @@ def explain(run: Path, *, moments: int, runs: int, jobs: int, as_json: bool) -> 
         file = recorded.folder.path / why.FILE
         where = f"stored in {file}"
         try:
-            if found.interrupted and file.exists():
-                where = f"not stored: {file} has them all"
+            if not why.is_worth_storing(found):
+                where = f"not stored: {file} has more moments"
             else:
                 recorded.folder.write_json(file.name, found.as_json())
                 with writing(recorded.folder.path / "report.html"):

@@ -198,9 +198,39 @@ def test_an_explanation_that_is_interrupted_keeps_what_it_has(
     assert f"interrupted after {measured} of 20 moments" in err
     assert len(found["moments"]) == measured
     assert json.loads((run / "why.json").read_text()) == found
-    # What is whole is not replaced by a part of it.
-    (run / "why.json").write_text("{}\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "stays"),
+    [
+        pytest.param({"moments": [{}] * 20}, True, id="whole"),
+        pytest.param({"moments": [{}] * 3, "interrupted": True}, True, id="longer"),
+        pytest.param({"moments": [{}] * 2, "interrupted": True}, False, id="as-long"),
+        pytest.param({"moments": [{}], "interrupted": True}, False, id="shorter"),
+        pytest.param({}, False, id="damaged"),
+    ],
+)
+def test_a_part_of_an_explanation_takes_the_place_of_no_longer_one(
+    failed: Path,
+    tmp_path: Path,
+    before: dict[str, object],
+    stays: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = Path(shutil.copytree(failed, tmp_path / "run"))
+    known = replay.load(RunFolder.open(run)).outcome
     rates = iter([Rate(0, 5), Rate(5, 5)])
+
+    def measure(*_: object) -> Rate:
+        if (rate := next(rates, None)) is None:
+            raise KeyboardInterrupt
+        return rate
+
+    monkeypatch.setattr(why, "carried_out", lambda *_: [known])
+    monkeypatch.setattr(why, "measured", measure)
+    (run / "why.json").write_text(json.dumps(before))
     assert run_command(["explain", str(run)]) == 2
-    assert "has them all" in capsys.readouterr().out
-    assert (run / "why.json").read_text() == "{}\n"
+    said = capsys.readouterr().out
+    assert ("why.json has more moments" in said) is stays
+    assert (json.loads((run / "why.json").read_text()) == before) is stays
