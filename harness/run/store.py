@@ -22,7 +22,6 @@ import json
 import os
 import re
 import shlex
-import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -47,6 +46,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RUN_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+READ = (
+    "test.yaml",
+    "plan.yaml",
+    "run.json",
+    "verdict.json",
+    "history.jsonl",
+    "faults.jsonl",
+    "clocks.jsonl",
+    "errors.jsonl",
+    "why.json",
+)
+"""The files of a run folder that judges and reports read, beside those of nodes."""
 
 MEND = "restore it from a copy, or run the test again"
 LINES_BYTES_MAX = 256 << 20
@@ -150,26 +162,20 @@ class RunFolder:
         """The folder of an earlier run.
 
         Raises:
-            UsageError: There is no run at `path`.
+            UsageError: There is no run at `path`, or links lead out of its folder.
         """
         try:
-            is_file = stat.S_ISREG(os.stat(path / "test.yaml").st_mode)
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            is_file = None
-        except OSError as problem:
-            if problem.errno == errno.ENAMETOOLONG:
-                is_file = None
-            else:
+            os.stat(path / "test.yaml")
+        except (OSError, ValueError) as problem:  # ValueError: a NUL in its name
+            if isinstance(problem, OSError) and problem.errno not in _NO_SUCH_PLACE:
                 raise UsageError(
                     f"cannot read {path / 'test.yaml'}: {problem.strerror}"
                 ) from None
-        if is_file is None:
             raise UsageError(
                 f"{path} is no run folder: it has no test.yaml "
                 "(runs are in results/, and results/latest is the last one)"
-            )
-        if not is_file:
-            raise UsageError(f"{path / 'test.yaml'} is not a plain file; {MEND}")
+            ) from None
+        refuse_links_out(path)
         return cls(path.resolve())
 
     def need_room(self) -> None:
@@ -363,6 +369,39 @@ class RunFolder:
         return "\n".join(text.strip().splitlines()[-lines:])
 
 
+def refuse_links_out(folder: Path) -> None:
+    """Refuse a run folder in which something that is read lies elsewhere.
+
+    Run folders come from anywhere, and a link in one could have a report show any file
+    of the user's. What nodes put into folders of theirs is seen to by `nodefiles`.
+
+    Raises:
+        UsageError: There is such a link; names it.
+    """
+    nodes = folder / "nodes"
+    # A folder of nodes that leads out is refused itself.
+    places = [nodes / name for name in _names_in(nodes)]
+    for path in [*(folder / name for name in READ), nodes, *places]:
+        if leads_out(folder, path):
+            raise UsageError(
+                f"{path} is a link that leads out of the run's folder, so it is not "
+                "read; remove it, or put a copy in its place"
+            )
+
+
+def leads_out(folder: Path, path: Path) -> bool:
+    """Whether links make a path below a folder that of something outside of it."""
+    inside = os.path.join(os.path.realpath(folder), "")
+    return not os.path.realpath(path).startswith(inside)
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
 def point(link: Path, target: Path) -> None:
     """Make `link` a symbolic link to `target`, replacing an older one in one step."""
     temporary = link.with_name(f".{link.name}.{os.getpid()}")
@@ -441,6 +480,9 @@ class Salvage:
             return []
         tails = []
         for node in sorted(nodes.iterdir(), key=lambda path: natural(path.name)):
+            if leads_out(self._path, node):
+                self.problems.append(f"nodes/{node.name} is a link to elsewhere.")
+                continue
             try:
                 tails.append(_tail(node.name, node / "log"))
             except (FileNotFoundError, NotADirectoryError):
@@ -456,6 +498,9 @@ class Salvage:
         if not os.path.exists(path):  # pathlib raises in a folder without permission
             if not optional:
                 self.problems.append(f"{name} is missing.")
+            return None
+        if leads_out(self._path, path):
+            self.problems.append(f"{name} is a link to elsewhere, and was ignored.")
             return None
         try:
             return documents.read_bytes(path, bytes_max=FILE_BYTES_MAX)

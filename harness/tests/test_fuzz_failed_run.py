@@ -21,7 +21,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import cli
+from harness import cli, report
 from harness.campaign import replay, why
 from harness.campaign.experiment import Experiment
 from harness.campaign.shrinking import changes
@@ -300,6 +300,37 @@ def test_nothing_is_written_through_a_link_in_the_folder(
     assert "tried.jsonl is not a plain file" in refusal_of(shelf.start)
     shelf.adopted(changes.drawn(Experiment.load(RunFolder(run))))
     assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "name", ["faults.jsonl", "clocks.jsonl", "why.json", "nodes", "nodes/n1"]
+)
+def test_nothing_is_read_through_a_link_out_of_the_folder(
+    failed: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(failed, tmp_path / "run"))
+    place, outside = run / name, tmp_path / "outside"
+    if place.exists():
+        place.rename(outside)
+    else:
+        outside.write_text("{}")
+    place.symlink_to(outside)
+    assert cli.run_command(["report", str(run)]) == 254
+    said = capsys.readouterr().err
+    assert f"{place} is a link that leads out of the run's folder" in said
+    assert said.count("\n") == 1
+    page = report.build(run)  # as an index of many runs draws it
+    assert "link to elsewhere" in page.read_text("utf-8") or name == "why.json"
+
+
+def test_a_run_folder_may_be_a_link_and_have_links_within(
+    failed: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(failed, tmp_path / "run"))
+    (run / "faults.jsonl").rename(run / "kept.jsonl")
+    (run / "faults.jsonl").symlink_to("kept.jsonl")
+    (tmp_path / "latest").symlink_to("run")
+    assert cli.run_command(["report", str(tmp_path / "latest")]) == 1
 
 
 @pytest.mark.parametrize("name", ["verdict.json", "report.html"])
