@@ -5,7 +5,8 @@ harness. The table in CONTRIBUTING.md has a sentence for each name.
 
     every plug-in   Plugin, Option, settings, the kinds of option, and find
     a system        System, Client, NodePlace, Launch; WireSystem or TranslatedClient to
-                    build on; abilities: Led, Prepared, Simulated, ...
+                    build on; Software and Recipe for programs that it needs; abilities:
+                    Led, Prepared, Simulated, ...
     a workload      Workload, WireCodec, Op, and generators (`gen`)
     a nemesis       Nemesis, Fault, Strike, Skip, Grip, Capabilities
     a checker       Checker, History, Op, CheckResult, Anomaly, Verdict, Limits
@@ -40,6 +41,7 @@ from harness.systems.abilities import (
     Clocked,
     Counted,
     Inspected,
+    Installable,
     Installed,
     Joining,
     Led,
@@ -53,6 +55,20 @@ from harness.systems.abilities import (
 )
 from harness.systems.blocking import BlockingClient
 from harness.systems.client import Client
+from harness.systems.software import (
+    ANY,
+    BINARY,
+    VERSION,
+    Debian,
+    Go,
+    Install,
+    Maven,
+    Npm,
+    PyPI,
+    Recipe,
+    Rust,
+    Software,
+)
 from harness.systems.system import System, SystemFactory
 from harness.systems.translated import TranslatedClient
 from harness.systems.wire import WireClient
@@ -83,6 +99,9 @@ from reference_impls.actor import (
 )
 
 __all__ = [
+    "ANY",
+    "BINARY",
+    "VERSION",
     "Actor",
     "Administered",
     "Anomaly",
@@ -97,19 +116,24 @@ __all__ = [
     "Client",
     "Clocked",
     "Counted",
+    "Debian",
     "Endpoint",
     "Fault",
     "Flag",
+    "Go",
     "Grip",
     "HarnessError",
     "History",
     "HistoryError",
     "Inspected",
+    "Install",
+    "Installable",
     "Installed",
     "Joining",
     "Launch",
     "Led",
     "Limits",
+    "Maven",
     "Momentous",
     "Mutable",
     "Names",
@@ -119,6 +143,7 @@ __all__ = [
     "NodeReply",
     "NotInstalledError",
     "Now",
+    "Npm",
     "Number",
     "Observe",
     "OneOf",
@@ -129,14 +154,18 @@ __all__ = [
     "Persist",
     "Plugin",
     "Prepared",
+    "PyPI",
     "Received",
+    "Recipe",
     "Reply",
+    "Rust",
     "Scaled",
     "Send",
     "SetTimer",
     "Simulated",
     "Sized",
     "Skip",
+    "Software",
     "Strike",
     "System",
     "SystemFactory",

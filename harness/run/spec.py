@@ -16,7 +16,6 @@ from harness.errors import UsageError
 from harness.host import program
 from harness.options import RUN_NUMBERS, shown
 from harness.run.asking import NO_FAULTS
-from harness.systems import services
 from harness.systems.abilities import Scaled
 
 if TYPE_CHECKING:
@@ -204,7 +203,7 @@ def usual_nodes(system: str) -> int:
         UsageError: There is no such system.
     """
     plugin = registry.find("system", system.partition(":")[0])
-    made = services.by_default(plugin, "", {})
+    made = registry.by_default(plugin, "", {})
     return made.usual_nodes if isinstance(made, Scaled) else NODES_DEFAULT
 
 

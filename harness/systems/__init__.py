@@ -9,6 +9,8 @@ For every system:
     wire.py       the wire protocol (WIRE.md), as a client speaks it
     mutants.py    the broken variants of reference protocols, by name
     logs.py       the log of nodes that run on cores, by name
+    software.py   programs of others: recipes to install them, and where they are;
+                  installing.py carries the recipes out
 
 To build a system on:
 

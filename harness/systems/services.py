@@ -148,7 +148,7 @@ def spoken_by(plugin: Plugin[Any]) -> frozenset[str] | None:
     """
     if plugin.adapter:
         return frozenset({EVERY})
-    system: System | None = by_default(plugin, "", {})
+    system: System | None = registry.by_default(plugin, "", {})
     if system is None or abilities.lacks(system, System):
         return None
     return system.services
@@ -161,16 +161,7 @@ def needed_by(plugin: Plugin[Any]) -> frozenset[str] | None:
         The services; None if the workload can't be made without options, or lacks a
         member.
     """
-    workload: Workload | None = by_default(plugin, {})
+    workload: Workload | None = registry.by_default(plugin, {})
     if workload is None or abilities.lacks(workload, Workload):
         return None
     return workload.requires
-
-
-def by_default(plugin: Plugin[Any], *given: Any) -> Any:
-    """What a plug-in makes without options; None if it needs some."""
-    try:
-        return plugin.factory(*given)
-    except (Exception, SystemExit):
-        # A plug-in that the user did not ask for may raise anything.
-        return None

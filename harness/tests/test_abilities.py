@@ -31,7 +31,7 @@ VOCABULARY = (
 """Modules of the kernel whose protocols plug-ins implement."""
 
 ABILITIES = {
-    "etcd": "Administered Installed Led",
+    "etcd": "Administered Installable Installed Led",
     "launch": "Administered Clocked Counted Led LogLed",
     "lmdb": "Administered Clocked Counted Installed Led Scaled Sized",
     "pysyncobj": "Administered Clocked Counted Installed Led",

@@ -21,10 +21,9 @@ from harness.campaign.determinism import (
 from harness.campaign.experiment import Experiment
 from harness.cli import run_command
 from harness.errors import UsageError
-from harness.registry import plugins
+from harness.registry import by_default, plugins
 from harness.run.completing import complete
 from harness.run.spec import DEFAULTS, TestSpec
-from harness.systems import services
 from harness.systems.abilities import Simulated
 from harness.tests.osworld_nodes import eventually
 from harness.tests.test_deaths import command
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 SIMULATED = [
     name
     for name, plugin in sorted(plugins("system").items())
-    if isinstance(services.by_default(plugin, "", {}), Simulated)
+    if isinstance(by_default(plugin, "", {}), Simulated)
 ]
 
 HASHING = """

@@ -70,6 +70,7 @@ def test_unknown_allowed(outcome):
 
 def test_not_installed(torture, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("SPLITBRAIN_SYSTEMS", "/nowhere")
     torture("etcd")
 
 @splitbrain.torture("raftt")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def result(expect: str, verdict: str, status: int = 0, **row: Any) -> RowResult:
     return RowResult(made, 0, 1, Outcome.of(made.experiment(0), judged, None))
 
 
-SKIPPED = RowResult(Row(name="e", system="etcd"), 0, absent="etcd is not on PATH")
+SKIPPED = RowResult(Row(name="e", system="etcd"), 0, absent="etcd is not installed")
 
 
 def test_defaults_reach_every_row_and_rows_override_them(tmp_path: Path) -> None:
@@ -117,7 +116,7 @@ def test_every_row_of_the_bundled_suites_is_possible() -> None:
 def no_etcd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without etcd."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setenv("SPLITBRAIN_SYSTEMS", str(tmp_path))
 
 
 WITH_ETCD = (
@@ -156,14 +155,14 @@ def test_a_row_whose_program_is_absent_is_skipped_and_counted(tmp_path: Path) ->
         cli, [*arguments, "--junit", str(junit)], standalone_mode=False
     )
     assert done.return_value == 0, done.output
-    why = "etcd is not on PATH; apt-get install etcd-server"
+    why = "etcd is not installed: splitbrain systems install etcd"
     assert f"e: skipped: {why}" in done.output
     assert done.output.splitlines()[-1] == "2 rows: 1 as expected, 1 skipped"
     (row,) = [line for line in done.output.splitlines() if line.startswith("e  ")]
     assert "skipped" in row
     assert why in row
     assert "UNEXPECTED" not in row
-    assert '<skipped message="etcd is not on PATH' in junit.read_text("utf-8")
+    assert '<skipped message="etcd is not installed' in junit.read_text("utf-8")
     done = CliRunner().invoke(
         cli, [*arguments, "--only", "e", "--json"], standalone_mode=False
     )

@@ -119,6 +119,7 @@ def test_a_program_that_is_not_there_is_told_apart(
     torturer: Torturer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("SPLITBRAIN_SYSTEMS", "/nowhere")
     with pytest.raises(NotInstalledError, match="etcd"):
         torturer.torture(TEST, experiment("etcd", {}))
 
