@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A register service: the first node by name has the data, the others pass requests on.
 #
-#     splitbrain run "launch:bash examples/nodes/shell/register.sh" --rate 20 \
-#         --nemesis partition,kill,pause
+#     splitbrain run "launch:bash examples/nodes/shell/register.sh" \
+#         --concurrency 2 --op-timeout 10 --nemesis partition,kill,pause
 #
 # It is linearizable because one request is carried out at a time. Nothing is replicated, so
 # nothing works while the owner is down or cut off: it is safe, but not available. Replace it by a
