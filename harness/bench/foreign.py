@@ -33,15 +33,13 @@ class Bug:
         file: The node's file.
         nemesis: Kinds of fault that expose it.
         flag: An argument that has the node make the mistake; or else
-        before: text that stands in the file once, and
-        after: what it is replaced by.
+        changes: texts that stand in the file once, each with what it is replaced by.
     """
 
     file: str
     nemesis: tuple[str, ...]
     flag: str = ""
-    before: str = ""
-    after: str = ""
+    changes: tuple[tuple[str, str], ...] = ()
 
 
 BUGS: Mapping[str, Bug] = {
@@ -49,21 +47,28 @@ BUGS: Mapping[str, Bug] = {
     "journal-not-flushed": Bug(
         "python_register.py",
         ("kill",),
-        before='b"\\n")\n            self.journal.flush()\n'
-        "            os.fsync(self.journal.fileno())\n",
-        after='b"\\n")\n',
+        changes=(
+            (
+                'b"\\n")\n            self.journal.flush()\n'
+                "            os.fsync(self.journal.fileno())\n",
+                'b"\\n")\n',
+            ),
+        ),
     ),
     "unknown-called-failed": Bug(
         "python_register.py",
         ("partition", "pause"),
-        before='ErrorReply(0, f"{OWNER} did',
-        after='ErrorReply(11, f"{OWNER} did',
+        changes=(('ErrorReply(0, f"{OWNER} did', 'ErrorReply(11, f"{OWNER} did'),),
     ),
-    "late-answers-believed": Bug(
+    "retried-after-silence": Bug(
         "python_register.py",
         ("partition", "pause"),
-        before='        self.close()\n        raise ErrorReply(0, f"{OWNER}',
-        after='        raise ErrorReply(0, f"{OWNER}',
+        changes=(
+            (
+                'raise ErrorReply(0, f"{OWNER} did not answer")',
+                "return await self.answer(message)",
+            ),
+        ),
     ),
 }
 """Name -> the bug. Each breaks one of the rules that examples/README.md names."""
@@ -103,7 +108,9 @@ def broken(bug: Bug, path: Path, place: Path) -> Path:
         text = path.read_text(encoding="utf-8")
     except OSError as absent:
         raise HarnessError(f"examples/{bug.file} is not there: {absent}") from absent
-    if text.count(bug.before) != 1:
-        raise HarnessError(f"examples/{bug.file} does not have {bug.before!r:.60} once")
-    place.write_text(text.replace(bug.before, bug.after), encoding="utf-8")
+    for before, after in bug.changes:
+        if text.count(before) != 1:
+            raise HarnessError(f"examples/{bug.file} does not have {before!r:.60} once")
+        text = text.replace(before, after)
+    place.write_text(text, encoding="utf-8")
     return place

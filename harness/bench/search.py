@@ -35,7 +35,7 @@ from harness.bench.mutants import LIMIT_S, SEEDS_APART, Hunt
 from harness.campaign.carrying import discard
 from harness.campaign.executor import pursue
 from harness.campaign.exploration.search import Search, searching
-from harness.campaign.exploration.signatures import features
+from harness.campaign.exploration.signatures import look
 from harness.campaign.exploration.space import Space
 from harness.campaign.processes import Processes
 from harness.errors import HarnessError, SplitbrainError
@@ -416,7 +416,7 @@ def carry_out(scratch: Path, experiment: Experiment) -> Outcome:
     """Carry out an experiment; if it is one of a search, as `explore` does."""
     if experiment.plan is None:
         return discard(scratch, experiment)
-    return discard(scratch, experiment, features, hasty=experiment.spec.world == "sim")
+    return discard(scratch, experiment, look, hasty=experiment.spec.world == "sim")
 
 
 def whatever_comes(hunting: Pursuit[None]) -> Pursuit[str]:

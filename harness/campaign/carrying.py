@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.campaign.outcome import Outcome
+from harness.campaign.outcome import Outcome, Seen
 from harness.host.collector import collector_paused
 from harness.judge import analysis
 from harness.run import assembling, execution
@@ -34,8 +34,8 @@ CHECK_LIMIT_S = 30.0
 COLLECT_EVERY = 20
 """Runs between two searches for cyclic garbage, which cost time within a run."""
 
-Look = Callable[[RunFolder, Sequence[str]], tuple[int, ...]]
-"""Run folder, names of nodes -> features of the run."""
+Look = Callable[[RunFolder, Sequence[str]], Seen]
+"""Run folder, names of nodes -> what an exploration sees in the run."""
 
 _simulated = itertools.count(1)
 
@@ -51,7 +51,7 @@ def keep(
 
     With `failures_only` it stays only if the run is invalid or the harness failed, and
     judging is limited in time. A stop signal ends the run early; the recorded part is
-    judged. `look` gives the outcome's features.
+    judged. `look` gives what the outcome tells explorations.
 
     Raises:
         UsageError: The run is impossible.
@@ -75,7 +75,7 @@ def keep(
     if experiment.plan is not None:
         as_run = replace(as_run, plan_file=str(folder.path / "plan.yaml"))
     outcome = Outcome.of(as_run, record, folder if is_kept else None)
-    outcome = with_features(outcome, folder, look)
+    outcome = looked_at(outcome, folder, look)
     if not is_kept:
         shutil.rmtree(folder.path, ignore_errors=True)
     return with_cost(outcome, begun)
@@ -90,7 +90,7 @@ def discard(
 ) -> Outcome:
     """Carry out an experiment without a report; leaves nothing in `scratch`.
 
-    `look` gets the folder before it is removed, and gives the outcome's features. A
+    `look` gets the folder before it is removed (see `keep`). A
     hasty run ends as soon as it is convicted (`harness.run.execution.carry_out`).
     Cost: in the simulator about a third of a second for 1,000 operations of five nodes.
 
@@ -127,21 +127,21 @@ def discard(
                 repro=shlex.join(as_run.command()),
             )
             record = analysis.outcome(test, folder, Limits(time_s=CHECK_LIMIT_S))
-            outcome = with_features(Outcome.of(as_run, record, None), folder, look)
+            outcome = looked_at(Outcome.of(as_run, record, None), folder, look)
         finally:
             shutil.rmtree(folder.path, ignore_errors=True)
     return with_cost(outcome, begun)
 
 
-def with_features(outcome: Outcome, folder: RunFolder, look: Look | None) -> Outcome:
-    """The outcome with the features that `look` gives of its folder.
+def looked_at(outcome: Outcome, folder: RunFolder, look: Look | None) -> Outcome:
+    """The outcome with what `look` sees in its folder.
 
-    An invalid run has none: variations of it would fail again in the same way.
+    In an invalid run it sees nothing: variations would fail again in the same way.
     """
     if look is None or outcome.verdict == "invalid":
         return outcome
     seen = look(folder, outcome.experiment.spec.node_names)
-    return msgspec.structs.replace(outcome, features=seen)
+    return msgspec.structs.replace(outcome, **seen._asdict())
 
 
 def now() -> tuple[float, float]:

@@ -33,7 +33,7 @@ from harness.campaign.executor import pursue
 from harness.campaign.experiment import steps_of
 from harness.campaign.exploration import counterfactuals
 from harness.campaign.exploration.search import Search, searching
-from harness.campaign.exploration.signatures import features
+from harness.campaign.exploration.signatures import look
 from harness.campaign.processes import Processes
 from harness.campaign.shrinking.conclusion import Conclusion, conclude
 from harness.campaign.shrinking.recorded import shrink_recorded
@@ -74,7 +74,7 @@ with all of them."""
 
 
 def carry_out(results: Path, scratch: Path, experiment: Experiment) -> Outcome:
-    """Carry out an experiment for a search: its outcome has features.
+    """Carry out an experiment for a search, which looks at it closely.
 
     In the os world the folders of failures are kept below `results`. In the simulator
     it is cheaper to run them again, so a run ends as soon as it is convicted.
@@ -85,8 +85,8 @@ def carry_out(results: Path, scratch: Path, experiment: Experiment) -> Outcome:
         KeyboardInterrupt: A simulated run was interrupted.
     """
     if experiment.spec.world == "sim":
-        return carrying.discard(scratch, experiment, features, hasty=True)
-    return carrying.keep(results, experiment, features, failures_only=True)
+        return carrying.discard(scratch, experiment, look, hasty=True)
+    return carrying.keep(results, experiment, look, failures_only=True)
 
 
 @dataclass

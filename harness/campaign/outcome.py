@@ -8,7 +8,7 @@ failures of the harness, cost, and the command to run it again.
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
@@ -47,6 +47,13 @@ class Fingerprint(msgspec.Struct, frozen=True, order=True):
     mutant: str | None = None
 
 
+class Seen(NamedTuple):
+    """What an exploration sees in a run; the fields of `Outcome` by these names."""
+
+    features: tuple[int, ...]
+    upheavals: int | None
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of one experiment.
 
@@ -73,6 +80,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             else empty.
         features: What an exploration tells runs apart by, if one asked for it
             (`harness.campaign.exploration.signatures`).
+        upheavals: How often a node's term grew while operations were under way, if an
+            exploration asked for it; None if nodes observe no terms.
     """
 
     version: int = VERSION
@@ -95,6 +104,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     repro: str = ""
     died: str = ""
     features: tuple[int, ...] = ()
+    upheavals: int | None = None
 
     @classmethod
     def of(

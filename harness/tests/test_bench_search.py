@@ -95,13 +95,15 @@ def test_foreign_nodes_get_their_bugs_planted(tmp_path: Path) -> None:
         assert spec.nemesis == list(bug.nemesis)
         path = Path(shlex.split(spec.system.partition(":")[2])[1])
         compile(path.read_text(), path, "exec")
-        if bug.before:
-            whole = (foreign.EXAMPLES / bug.file).read_text()
-            assert path.read_text() == whole.replace(bug.before, bug.after)
+        whole = (foreign.EXAMPLES / bug.file).read_text()
+        assert (path.read_text() != whole) == bool(bug.changes)
+        for before, after in bug.changes:
+            assert before not in path.read_text()
+            assert after in path.read_text()
     absent = replace(bug, file="nope.py")
     with pytest.raises(HarnessError, match=r"nope\.py is not there"):
         foreign.broken(absent, foreign.EXAMPLES / "nope.py", tmp_path / "x")
-    changed = replace(bug, before="not in there")
+    changed = replace(bug, changes=(("not in there", ""),))
     with pytest.raises(HarnessError, match="once"):
         foreign.broken(changed, foreign.EXAMPLES / bug.file, tmp_path / "x")
 

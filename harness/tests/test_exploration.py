@@ -21,6 +21,7 @@ from harness.campaign.exploration.bandit import Bandit, worth
 from harness.campaign.exploration.search import Failure, Search, searching
 from harness.campaign.exploration.space import (
     SLOW_FSYNC_MS,
+    SLOW_LATENCY_MS,
     Choice,
     Space,
     begun_at,
@@ -130,23 +131,59 @@ def test_outcomes_are_told_apart_by_the_faults_in_force() -> None:
     }
 
 
+def test_operations_are_under_way_from_their_call_to_their_end() -> None:
+    def op(process: object, kind: str, time: object) -> dict[str, object]:
+        return {"process": process, "type": kind, "time": time}
+
+    second = signatures.UNKNOWN_FOR_NS
+    ops = [
+        op(0, "invoke", 1),
+        op(1, "invoke", 3),
+        op("nemesis", "info", 4),
+        op(0, "ok", 5),
+        op(1, "fail", 7),
+        op(0, "invoke", 9),
+        op(0, "info", 10),
+        op(2, "ok", 11),  # of no call
+        op(3, "invoke", "soon"),
+    ]
+    assert signatures.under_way(ops) == [(1, 7), (9, 10 + second)]
+
+
+def test_upheavals_are_terms_that_grew_while_operations_were_under_way() -> None:
+    busy = [(100, 200), (300, 400)]
+
+    def counted(*events: dict[str, object]) -> int | None:
+        return signatures.upheavals(events, 1000, busy)
+
+    led = [{"kind": "led", "term": n, "mono_ns": 1100 + 50 * n} for n in range(5)]
+    assert counted(*led) == 3  # at 150, 200 and 300; the first one is no growth
+    assert counted({"kind": "led", "term": 1, "mono_ns": 1150}) == 0
+    assert counted({"kind": "voted", "id": 7, "mono_ns": 1150}) is None
+    assert counted({"kind": "led", "term": "x", "mono_ns": 1150}) is None
+    ballots = [[1, "n1"], [1, "n2"], [2, "n1"], [], [1, "n1"]]
+    assert counted(*({"kind": "p", "ballot": b, "mono_ns": 1150} for b in ballots)) == 1
+    assert counted(*({"kind": "led", "term": n} for n in range(3))) is None
+
+
 def test_a_run_folder_has_features_whatever_nodes_put_there(tmp_path: Path) -> None:
     node = tmp_path / "nodes" / "n1"
     node.mkdir(parents=True)
     (node / "log").write_text("listening on 7000\nlistening on 7001\nready\n")
     folder = RunFolder(tmp_path)
-    logged = signatures.features(folder, ["n1"])
+    logged = signatures.look(folder, ["n1"]).features
     assert len(logged) == 4  # two shapes, and two pairs of them
     (node / "log").unlink()
     (node / "log").mkdir()
-    assert signatures.features(folder, ["n1", "n2"]) == ()
+    assert signatures.look(folder, ["n1", "n2"]).features == ()
     lines = [{"kind": "led", "term": n, "mono_ns": n} for n in (1, 2)]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (node / "observe.jsonl").write_text("torn {\n" + text)
-    observed = signatures.features(folder, ["n1"])
+    observed = signatures.look(folder, ["n1"]).features
     assert observed
     assert observed == tuple(sorted(set(observed)))
     assert all(0 <= number < 2**48 for number in observed)
+    assert signatures.look(folder, ["n1"]).upheavals == 0  # no operation was under way
 
 
 # --- bandit and corpus -----------------------------------------------------------
@@ -189,14 +226,19 @@ def test_a_small_cluster_is_tried_only_where_the_user_left_it_open() -> None:
         check_possible(EVERYTHING.vary(Random(seed), small, large, seed))
 
 
-def test_most_simulated_runs_have_slow_disks_and_none_has_a_seed_twice() -> None:
+def test_most_simulated_runs_are_slow_somewhere_and_none_has_a_seed_twice() -> None:
     random, seeds, least = Random(1), [], 1
     for _ in range(100):
         seeds.append(EVERYTHING.next_seed(random, least))
         least = seeds[-1] + 1
     assert seeds == sorted(set(seeds))
-    slow = [s for s in seeds if Conditions.draw(s).fsync_ms >= SLOW_FSYNC_MS]
-    assert 70 < len(slow) < 95
+    drawn = [Conditions.draw(seed) for seed in seeds]
+    fast = [
+        one
+        for one in drawn
+        if one.fsync_ms < SLOW_FSYNC_MS and one.latency_ms < SLOW_LATENCY_MS
+    ]
+    assert 1 < len(fast) < 15
 
 
 @given(st.integers(0, 10**6), st.floats(0.0, 3.0))
@@ -325,7 +367,7 @@ def test_what_the_user_has_set_stays_as_it_is() -> None:
         "clock",
         options={"register.keys": "3", "clock.modes": "drift", "reads": "lease"},
     )
-    assert list(own.paces) == ["usual", "few clients", "calm"]
+    assert list(own.paces) == ["usual", "few clients", "patient", "calm", "quiet"]
     for seed in range(30):
         choice = Choice(("clock",), "times", "bursts", "short", "usual", "usual")
         made = own.draw(Random(seed), choice, seed)
@@ -373,6 +415,43 @@ def outcome(asked: Experiment, number: int) -> Outcome:
         cpu_s=0.5,
         seconds=1.0 + number,
     )
+
+
+def test_where_terms_are_observed_plans_are_kept_for_upheavals_and_not_for_news() -> (
+    None
+):
+    search = Search(EVERYTHING, 1)
+
+    def kept(**seen: Any) -> float:
+        proposal = search.propose()
+        before = len(search.corpus.entries)
+        search.learn(
+            proposal,
+            Outcome(
+                experiment=proposal.experiment, verdict="valid", run_s=10.0, **seen
+            ),
+        )
+        return sum(entry.worth for entry in search.corpus.entries[before:])
+
+    assert kept(features=(1, 2, 3), upheavals=0) == 0
+    assert kept(features=(1, 2, 3), upheavals=7) == worth(7) / 10
+    assert kept(features=(1, 2, 3), upheavals=None) == 0
+    assert kept(features=(4, 5, 6), upheavals=None) == worth(3) / 10
+
+
+def test_a_variation_has_a_seed_of_its_own() -> None:
+    _, made = searched(5, 40)
+    seeds = [one.spec.seed for one in made]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_clients_are_patient_only_if_nobody_has_said_how_long_they_wait() -> None:
+    assert "patient" in space("raft", "kill").paces
+    assert "patient" not in space("raft", "kill", op_timeout_s=3.0).paces
+    choice = Choice(("kill",), "times", "bursts", "short", "usual", "patient")
+    assert EVERYTHING.draw(Random(1), choice, 1).spec.op_timeout_s == 6.0
+    usual = replace(choice, pace="usual")
+    assert EVERYTHING.draw(Random(1), usual, 1).spec.op_timeout_s is None
 
 
 def searched(seed: int, runs: int) -> tuple[Search, list[Experiment]]:

@@ -24,9 +24,9 @@ PRIOR_GAIN = 1.0
 """Gain that an arm is believed to have had before it was tried: as if each had been
 tried once, and those believed to be better had cost less."""
 NEWS_OF_A_GAIN = 8
-"""A run that showed two to the power of so many new features gained 1. Most runs gain
-about as much, so what arms are believed to be worth counts for as long as they have
-been tried a few times only."""
+"""A run of two to the power of so many upheavals or new features gained 1. Most runs
+gain about as much, so what arms are believed to be worth counts for as long as they
+have been tried a few times only."""
 
 
 class Bandit:
@@ -91,7 +91,7 @@ class Bandit:
 
 
 def worth(news: int) -> float:
-    """The gain of a run that showed `news` new features.
+    """The gain of a run that showed so many new features, or had so many upheavals.
 
     A hundred are not a hundred times as good as one.
     """

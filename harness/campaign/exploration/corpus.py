@@ -1,7 +1,8 @@
-"""The corpus: experiments that showed something new, from which others are made.
+"""The corpus: experiments that came to something, from which others are made.
 
-Each has an energy, which is what it was worth, and less each time it is chosen
-(`TIRING`). Chances are in proportion to energies. There is room for the most energetic.
+Each has an energy, which is what it was worth by the second, and less each time it is
+chosen (`TIRING`). Chances are in proportion to energies. There is room for the most
+energetic.
 """
 
 from __future__ import annotations

@@ -2,9 +2,15 @@
 
 An experiment is drawn afresh, by a choice that bandits make (kinds of fault, what sets
 them off, rhythm, length, size, pace), or it varies one of the corpus, the experiments
-that showed something new. Whether to draw or to vary is for a bandit, too. All of them
-gain by news: features (`signatures`) that no run before had, by the second. They begin
-with beliefs (`space`), and most bugs are found while these count.
+that came to something. Whether to draw or to vary is for a bandit, too. All of them
+gain by the second, and begin with beliefs (`space`); most bugs are found while these
+count.
+
+A run of nodes that observe their terms gains by its upheavals (`signatures`), any other
+by features that no run before had. This, and that a variation has a seed of its own,
+was measured over 18 mutants that are hard to find in the simulator: variations of what
+was close to trouble convicted as often by the second as fresh plans, those of what was
+new two thirds as often, and those that kept half of the seeds a third as often.
 
 The search is deterministic: the same seed and the same outcomes in the same order give
 the same experiments.
@@ -31,16 +37,15 @@ if TYPE_CHECKING:
 
 DRAW, VARY = "draw", "vary"
 ORIGINS = {DRAW: 4.0, VARY: 1.0}
-SAME_SEED_CHANCE = 0.5
-"""How often a variation keeps its seed: in the simulator, all is then as it was up to
-the first step that differs."""
 KINDS_MAX = 3
 """Kinds of fault in a run that doesn't have all of them: with many at once, what shows
 only in the absence of something is masked (`harness.faults.profiles`)."""
 ALL_KINDS_CHANCE = 0.25
-FEW_KINDS_CHANCE = 0.8
+FEW_KINDS_CHANCE = 0.95
 """How often a run has all of them if there are no more than `KINDS_MAX`: whoever names
 a few means them together."""
+COST_MIN = 0.1
+"""What a run costs at least, where gains are divided by that."""
 OPS_A_SECOND = 45.0
 """Operations that cost as much processor time as a simulated second without any, in a
 cluster of five nodes of Raft."""
@@ -152,8 +157,6 @@ class Search:
         self._next_seed = seed + 1
         if self.corpus.entries and self._origin.choose(random) == VARY:
             one, other = self.corpus.choose(random), self.corpus.choose(random)
-            if random.random() < SAME_SEED_CHANCE:
-                seed = one.spec.seed
             return Proposal(self.space.vary(random, one, other, seed))
         choice = Choice(
             self._some_kinds(),
@@ -196,12 +199,13 @@ class Search:
             self._note_failures(outcome)
         news = len(set(outcome.features) - self.seen)
         self.seen.update(outcome.features)
-        gain = worth(news)
+        gain = worth(news if outcome.upheavals is None else outcome.upheavals)
+        cost = effort(outcome)
         # A run with all its faults in place says as much as its own plan, so what is
         # kept is what was asked for, and not what it became.
         if gain:
-            self.corpus.add(proposal.experiment, gain)
-        self._reward(proposal.choice, gain, effort(outcome))
+            self.corpus.add(proposal.experiment, gain / max(COST_MIN, cost))
+        self._reward(proposal.choice, gain, cost)
         return news
 
     def _note_failures(self, outcome: Outcome) -> None:

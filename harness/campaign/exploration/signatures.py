@@ -1,4 +1,4 @@
-"""What a run did, as a set of features: the search calls a run new if one of them is.
+"""What a run did: features, by which runs are new, and how close it came to trouble.
 
 Features are hashes of short descriptions:
 
@@ -16,17 +16,26 @@ Features are hashes of short descriptions:
 
 Nodes' clocks may be wrong, as faults set them; then the order in the cluster is, too,
 and a feature more or less is no harm. Messages themselves are not recorded by either
-world, so sequences of them are seen only through what nodes observe.
+world, so sequences of them are seen only through what nodes observe. To have the
+simulator tell which types of message reach a node in a row was tried, and no plan that
+was chosen by that convicted sooner.
+
+A run was close to trouble if leaders changed while clients wanted something of them:
+`upheavals` counts how often a node saw a greater term, epoch or ballot than before
+while an operation was under way.
 """
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import heapq
 import itertools
+import math
 import re
 from typing import TYPE_CHECKING
 
+from harness.campaign.outcome import Seen
 from harness.host import nodefiles
 
 if TYPE_CHECKING:
@@ -39,6 +48,11 @@ EVENTS_MAX = 20_000
 """Events of a node, and lines of its log, that are looked at."""
 LINE_CHARS_MAX = 400
 """Characters of a log line that are looked at."""
+
+TERMS = ("term", "epoch", "ballot")
+"""Fields of events that number the reigns of leaders."""
+UNKNOWN_FOR_NS = 10**9
+"""How long an operation that nobody knows about counts as under way."""
 
 OWN_FIELDS = frozenset({"seq", "mono_ns", "wall_ns", "node", "kind"})
 
@@ -53,8 +67,8 @@ _DIGITS = re.compile(r"\d+")
 _SPACE = re.compile(r"\s+")
 
 
-def features(folder: RunFolder, nodes: Sequence[str]) -> tuple[int, ...]:
-    """The features of the run in `folder`, sorted.
+def look(folder: RunFolder, nodes: Sequence[str]) -> Seen:
+    """The features of the run in `folder`, sorted, and its upheavals.
 
     What can't be read has none: nodes may put anything in the place of their files.
     Cost: about 8 microseconds an event.
@@ -62,7 +76,10 @@ def features(folder: RunFolder, nodes: Sequence[str]) -> tuple[int, ...]:
     run = folder.run()
     start_ns = 0 if run is None or run.start_mono_ns is None else run.start_mono_ns
     faults = folder.faults()
+    ops = list(_objects(folder, "history.jsonl"))
+    busy = under_way(ops)
     found: set[Word] = set()
+    terms: list[int | None] = []
     lives: list[list[Happening]] = [fault_happenings(faults)]
     for node in nodes:
         events = list(
@@ -73,13 +90,15 @@ def features(folder: RunFolder, nodes: Sequence[str]) -> tuple[int, ...]:
         happenings = node_happenings(node, nodes, events, start_ns)
         found |= runs_of("node", [what for _, _, what in happenings], 3)
         lives.append(happenings)
+        terms.append(upheavals(events, start_ns, busy))
         if not events:
             shapes = [(shape(line),) for line in _log(folder, node)]
             found |= runs_of("log", shapes, 2)
     together = heapq.merge(*lives, key=lambda each: each[0])
     found |= cluster_windows((node, what) for _, node, what in together)
-    found |= outcomes(_objects(folder, "history.jsonl"), faults)
-    return tuple(sorted(map(hashed, found)))
+    found |= outcomes(ops, faults)
+    counted = [count for count in terms if count is not None]
+    return Seen(tuple(sorted(map(hashed, found))), sum(counted) if counted else None)
 
 
 def hashed(word: Word) -> int:
@@ -202,6 +221,58 @@ def outcomes(
         kinds = tuple(sorted(set(in_force.values())))
         out.add(("op", op.get("f"), kind, told, kinds))
     return out
+
+
+def under_way(ops: Iterable[Mapping[str, object]]) -> list[tuple[float, float]]:
+    """When clients' operations were under way, as intervals in order, none touching.
+
+    One that nobody knows about may happen for a while after its end.
+    """
+    began: dict[object, float] = {}
+    spans: list[tuple[float, float]] = []
+    for op in ops:
+        process, time, kind = op.get("process"), op.get("time"), op.get("type")
+        if not isinstance(process, int) or not isinstance(time, int | float):
+            continue
+        if kind == "invoke":
+            began[process] = time
+        elif process in began:
+            after_ns = UNKNOWN_FOR_NS if kind == "info" else 0
+            spans.append((began.pop(process), time + after_ns))
+    out: list[tuple[float, float]] = []
+    for begin, end in sorted(spans):
+        if out and begin <= out[-1][1]:
+            out[-1] = (out[-1][0], max(end, out[-1][1]))
+        else:
+            out.append((begin, end))
+    return out
+
+
+def upheavals(
+    events: Iterable[Mapping[str, object]],
+    start_ns: int,
+    busy: Sequence[tuple[float, float]],
+) -> int | None:
+    """How often what a node observed of its term grew while operations were under way.
+
+    Returns:
+        None if it observes no term. Of a ballot of several parts, the first counts.
+    """
+    last: dict[str, float] = {}
+    count = 0
+    for event in events:
+        at_ns = event.get("mono_ns")
+        for name in TERMS:
+            term = event.get(name)
+            if isinstance(term, list) and term:
+                term = term[0]
+            if not isinstance(term, int | float) or not isinstance(at_ns, int):
+                continue
+            if term > last.get(name, term):
+                place = bisect.bisect(busy, (at_ns - start_ns, math.inf)) - 1
+                count += place >= 0 and at_ns - start_ns <= busy[place][1]
+            last[name] = term
+    return count if last else None
 
 
 def shape(text: str) -> str:
