@@ -183,7 +183,7 @@ def told(explored: Explored) -> str:
         rates = sorted(bandit.rates().items(), key=lambda pair: -pair[1])
         if len(rates) > 1:
             best = ", ".join(f"{arm} {rate:.2g}" for arm, rate in rates[:5])
-            lines.append(f"news by {what}: {best}")
+            lines.append(f"gain by {what}: {best}")
     lines.append("")
     for place, kept in enumerate(explored.kept, start=1):
         lines += [*told_failure(place, kept), ""]

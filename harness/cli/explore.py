@@ -85,9 +85,10 @@ def explore(
 ) -> int:
     """Search for failures of SYSTEM, in many short runs or exhaustively.
 
-    Each run has a fault plan, a length, a size and a pace of its own. Plans that led to
-    something new are kept and changed; kinds of fault, what sets them off and their
-    rhythm are chosen by how much new they bring. Every distinct failure is told once.
+    Each run has a fault plan, a length, a size and a pace of its own. Plans by which
+    leaders changed while operations were under way are kept and changed, or those that
+    led to something new, of nodes that observe no terms; kinds of fault, what sets them
+    off and their rhythm are chosen by the same. Every distinct failure is told once.
     It is shrunk; in the simulator it is run again before, and afterwards without each
     of its faults. With --world sim, --jobs 1 and --runs, the same seed explores the
     same.
