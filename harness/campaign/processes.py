@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -82,14 +83,22 @@ class Processes(Executor):
         jobs: How many experiments are carried out at a time.
         limit_s: An experiment that takes longer is ended by force, which counts as a
             failure of the harness.
+        until_s: When, by `time.monotonic`, all that is under way or waits is ended
+            without an outcome.
     """
 
     def __init__(
-        self, carry_out: CarryOut, jobs: int, *, limit_s: float | None = None
+        self,
+        carry_out: CarryOut,
+        jobs: int,
+        *,
+        limit_s: float | None = None,
+        until_s: float = math.inf,
     ) -> None:
         self._carry_out = carry_out
         self._jobs = jobs
         self._limit_s = limit_s
+        self._until_s = until_s
         self._submitted = 0
         self._cancelled = 0  # tasks with smaller numbers are cancelled
         self._waiting: deque[Task] = deque()
@@ -157,6 +166,8 @@ class Processes(Executor):
     def _listen(self, busy: Sequence[Worker]) -> None:
         """Wait a while for answers of the workers that have a task."""
         ready = multiprocessing.connection.wait([w.pipe for w in busy], LOOK_S)
+        if time.monotonic() >= self._until_s:
+            self.kill()
         for worker in busy:
             overdue = self._limit_s is not None and worker.took_s > self._limit_s
             if overdue:

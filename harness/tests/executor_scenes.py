@@ -104,6 +104,16 @@ def carried_out(
         return [told(*answer) for answer in executor.as_completed()]
 
 
+def out_of_time(scratch: Path) -> list[dict[str, Any]]:
+    """One is under way and another waits when the time of the executor is over."""
+    until_s = time.monotonic() + 0.5
+    carry_out = functools.partial(act, scratch)
+    with Processes(carry_out, 1, until_s=until_s) as executor:
+        executor.submit(named("wait silently"))
+        executor.submit(named("go"))
+        return [told(*answer) for answer in executor.as_completed()]
+
+
 def when_there(path: Path, call: Callable[[], None]) -> None:
     """Have the handler of a stop signal call it, once there is such a file."""
 
@@ -167,6 +177,7 @@ SCENES: dict[str, Callable[[Path], list[Any]]] = {
     "cancel": lambda s: cancelled(s, "wait"),
     "cancel in silence": lambda s: cancelled(s, "wait silently"),
     "kill": killed,
+    "out of time": out_of_time,
     "pursue": pursued,
 }
 

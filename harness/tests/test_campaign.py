@@ -399,6 +399,10 @@ def test_what_is_ended_by_force_has_nothing_to_say(scenes: Scenes) -> None:
     assert scenes["left"] == [], "no worker outlives its executor"
 
 
+def test_nothing_goes_on_when_the_time_of_an_executor_is_over(scenes: Scenes) -> None:
+    assert [answer["verdict"] for answer in scenes["out of time"]] == [None, None]
+
+
 def test_pursuits_go_on_with_what_came_of_their_last_experiment(
     scenes: Scenes,
 ) -> None:

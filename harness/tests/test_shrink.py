@@ -6,7 +6,6 @@ what a search does is seen without a cluster.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import shutil
@@ -15,7 +14,6 @@ import sys
 import time
 from collections import deque
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Self
 
@@ -25,12 +23,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import cli, registry
-from harness.bench.mutants import set_ups
-from harness.campaign.carrying import keep
 from harness.campaign.executor import Executor
 from harness.campaign.experiment import Experiment, steps_of
 from harness.campaign.outcome import Finding, Fingerprint, Outcome
-from harness.campaign.processes import Processes
 from harness.campaign.rates import Rate
 from harness.campaign.shrinking import changes, regression, sampling, search, shelf
 from harness.campaign.shrinking.conclusion import Conclusion, Extent
@@ -42,7 +37,7 @@ from harness.campaign.shrinking.scenes import scenes
 from harness.campaign.shrinking.shelf import Shelf
 from harness.campaign.shrinking.simulated import Simulated
 from harness.campaign.shrinking.size import size
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.faults import drawing
 from harness.faults import plan as plans
 from harness.override import override
@@ -53,6 +48,7 @@ from harness.run.store import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 KINDS = ("partition", "kill", "pause", "clock", "power", "membership", "disk")
 STALE = Finding("linearizable", "stale-read")
@@ -400,6 +396,27 @@ def test_other_failures_are_kept_with_the_first_experiment_that_showed_them() ->
     assert size(first) < size(one)
 
 
+@pytest.mark.parametrize(
+    ("budget_s", "error"), [(0.05, BudgetSpentError), (600.0, HarnessError)]
+)
+def test_a_run_that_the_end_of_the_budget_ended_is_no_failure_of_the_harness(
+    budget_s: float, error: type[Exception]
+) -> None:
+    class Ends(Synthetic):
+        """Ends every run without an outcome."""
+
+        @override
+        def as_completed(self) -> Iterator[tuple[int, Outcome | None]]:
+            while self._answers:
+                number, _ = self._answers.popleft()
+                time.sleep(0.1)
+                yield number, None
+
+    lab = lab_of(Ends(lambda _: 1.0), budget_s=budget_s)
+    with pytest.raises(error):
+        lab.run(experiment(("kill",)))
+
+
 # --- real processes: scenes, proposals of the simulator, and what is left -------------
 
 
@@ -714,55 +731,6 @@ def test_3pc_is_shrunk_to_one_partition_and_one_transaction(
     assert (run / "shrunk" / "command.txt").read_text().strip() == told["command"]
     lines = (run / "shrunk" / "tried.jsonl").read_text().splitlines()
     assert sum(json.loads(line)["accepted"] for line in lines) >= 3
-
-
-def first_invalid(spec: TestSpec, results: Path) -> Outcome:
-    """The outcome of the first seed that fails; its folder is below `results`."""
-    with Processes(functools.partial(keep, results), 1) as executor:
-        for seed in range(1, 100):
-            executor.submit(Experiment(spec).with_seed(seed))
-            [(_, outcome)] = executor.as_completed()
-            if outcome is not None and outcome.verdict == "invalid":
-                return outcome
-    raise AssertionError("no seed of 99 fails")
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize(
-    ("protocol", "mutant", "steps", "ops"),
-    [
-        ("multi_paxos", "fsync-omitted", 1, 1),
-        ("paxos", "accepted-before-fsync", 1, 3),
-        ("raft", "commit-past-match", 2, 1),
-        ("raft", "keeps-conflict", 1, 1),
-        ("three_phase_commit", "precommit-not-durable", 1, 1),
-        ("two_phase_commit", "unlock-at-prepare", 1, 3),
-        ("zab", "serves-before-sync", 0, 1),
-    ],
-)
-def test_a_mutants_failure_is_shrunk_to_twice_the_smallest_known_at_most(
-    tmp_path: Path, protocol: str, mutant: str, steps: int, ops: int
-) -> None:
-    """`steps` and `ops` are those of the smallest plan that is known for it."""
-    declared, _ = set_ups(protocol, mutant, "sim")
-    outcome = first_invalid(declared, tmp_path)
-    wanted = frozenset(
-        one for one in outcome.fingerprints if one.anomaly in declared.until_anomaly
-    )
-    seed = outcome.experiment.spec.seed
-    assert wanted, f"seed {seed} fails otherwise"
-    recorded = shelf.failing(RunFolder(Path(outcome.folder)))
-    found = search.shrink(
-        recorded.variants["time"],
-        wanted,
-        budget_s=300.0,
-        scenes=scenes(recorded, wanted),
-    )
-    small = size(found.best)
-    told = f"seed {seed}: {small}"
-    assert small.steps <= 2 * steps, told
-    assert small.ops <= 2 * ops, told
-    assert found.cpu_s < 60.0, told
 
 
 def test_plans_of_other_failures_stay_beside_the_result(

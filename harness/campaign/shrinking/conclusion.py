@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -234,7 +235,11 @@ def conclude(
         rate = Rate(rate.hits + shrunk.rate.hits, rate.runs + shrunk.rate.runs)
         out.rate = rate.as_json()
         if again is None:
-            out.remarks.append("the result failed by luck, and not when run again")
+            out.remarks.append(
+                "the budget was spent before the result failed again"
+                if time.monotonic() >= shrunk.until_s
+                else "the result failed by luck, and not when run again"
+            )
             return out
         shelf.keep_run(again)
         shelf.link()

@@ -170,8 +170,14 @@ class Lab:
             raise BudgetSpentError("the budget is spent")
 
     def _seen(self, experiment: Experiment, outcome: Outcome | None) -> Outcome:
-        """Count a run, and keep what else it shows."""
+        """Count a run, and keep what else it shows.
+
+        Raises:
+            BudgetSpentError: It was ended, as there is no time left for it.
+            HarnessError: Somebody else ended it.
+        """
         if outcome is None:
+            self._need_time()
             raise HarnessError("somebody ended a run")
         self.runs += 1
         self.cpu_s += outcome.cpu_s

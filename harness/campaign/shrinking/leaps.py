@@ -26,6 +26,7 @@ from harness.campaign.shrinking.changes import (
     with_spec,
 )
 from harness.campaign.shrinking.size import key_options
+from harness.faults.fault import Fault
 from harness.faults.nemesis import Reducible
 from harness.faults.plan import Trigger
 from harness.faults.targets import for_observer, waits_for_observer
@@ -35,11 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from harness.campaign.experiment import Experiment
-    from harness.faults.fault import Fault
     from harness.faults.plan import Step
     from harness.worlds.events import Event
 
-NODES = 3
+NODES = (1, 2, 3, 3, 3, 3, 5)
+"""Sizes of the cluster; a node alone has nobody who remembers what it forgets."""
 CLIENTS = (1, 2, 3, 5)
 OPS = (3, 5, 10, 20, 40)
 RATES = (5.0, 20.0, 50.0)
@@ -48,9 +49,16 @@ GAP_S = (0.05, 1.5)
 HEAL_S_MAX = 3.0
 LIMIT_S = 10.0
 EVENT_CHANCE = 0.6
+OWN_EVENT_CHANCE = 0.4
+"""Part of the faults at events that stay at their own."""
+NEIGHBOURS_CHANCE = 0.5
+NEIGHBOURS_MORE = 2
+"""Part of the experiments whose faults are neighbours in the plan, with so many others
+among them at most."""
 OBSERVER_CHANCE = 0.5
 """Part of the faults at events that are for the node of the event."""
 SIMPLER_CHANCE = 0.5
+"""Part of the faults that are made simpler, as their nemesis or all plans know it."""
 SMALL_CHANCE = 0.7
 SEEDS = 100
 
@@ -70,7 +78,7 @@ def _leap(
     random: Random, experiment: Experiment, faults: int, moments: Sequence[Event]
 ) -> Change:
     spec, plan = experiment.spec, steps_of(experiment)
-    places = sorted(random.sample(range(len(plan)), faults))
+    places = _places(random, len(plan), faults)
     time_s = 0.0
     steps: list[Step] = []
     for place in places:
@@ -86,14 +94,28 @@ def _leap(
         options={**spec.options, **_few_keys(random, experiment)},
     )
     nodes = spec.node_names
-    if len(nodes) > NODES and random.random() < SMALL_CHANCE:
-        names = dict(zip(random.sample(nodes, NODES), nodes[:NODES], strict=True))
+    count = random.choice(NODES)
+    if count < len(nodes):
+        names = dict(zip(random.sample(nodes, count), nodes[:count], strict=True))
         fewer = [renamed(step, names) for step in steps]
         if None not in fewer:
             steps = [step for step in fewer if step is not None]
-            out = with_spec(out, nodes=NODES)
+            out = with_spec(out, nodes=count)
     kinds = ", ".join(step.fault.kind for step in steps) or "no faults"
     return Change(f"leap: {kinds}", with_plan(out, steps))
+
+
+def _places(random: Random, count: int, faults: int) -> list[int]:
+    """The places of some steps of a plan, often those of neighbours.
+
+    Faults that fail together were mostly in force together.
+    """
+    first, last = 0, count
+    if random.random() < NEIGHBOURS_CHANCE:
+        last = min(count, faults + NEIGHBOURS_MORE)
+        first = random.randrange(count - last + 1)
+        last += first
+    return sorted(random.sample(range(first, last), faults))
 
 
 def _few_keys(random: Random, experiment: Experiment) -> dict[str, str]:
@@ -117,8 +139,12 @@ def _step(
     if isinstance(nemesis, Reducible) and random.random() < SIMPLER_CHANCE:
         known = list(nemesis.simpler(fault, experiment.spec.node_names))
         fault = random.choice(known) if known else fault
+    elif random.random() < SIMPLER_CHANCE:
+        fault = _plainer(random, fault, experiment.spec.node_names)
     heal_s = min(HEAL_S_MAX, step.heal_after_s)
-    if moments and random.random() < EVENT_CHANCE:
+    if step.at.event is not None and random.random() < OWN_EVENT_CHANCE:
+        at = Trigger(event=step.at.event, count=step.at.count)
+    elif moments and random.random() < EVENT_CHANCE:
         at = Trigger(event=random.choice(moments), count=random.choice((1, 1, 1, 2, 3)))
         if random.random() < OBSERVER_CHANCE:
             fault = for_observer(fault)
@@ -126,6 +152,18 @@ def _step(
         at = Trigger(time_s=round(time_s, 1 if random.random() < 0.5 else 2))
         fault = _not_observer(fault)
     return replace(step, at=at, fault=fault, heal_after_s=heal_s)
+
+
+def _plainer(random: Random, fault: Fault, nodes: Sequence[str]) -> Fault:
+    """A fault that says less, and strikes all nodes where it named some."""
+    params = {
+        name: value
+        for name, value in fault.params.items()
+        if name == "target" or random.random() < 0.5
+    }
+    if isinstance(params.get("target"), list):
+        params["target"] = list(nodes)
+    return Fault(fault.kind, params)
 
 
 def _not_observer(fault: Fault) -> Fault:

@@ -7,6 +7,7 @@ result is measured by runs of its own.
 from __future__ import annotations
 
 import functools
+import time
 from typing import TYPE_CHECKING
 
 from harness.campaign.carrying import keep
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 RUNS = 5
 """Runs of real processes that measure a result."""
 RUNS_MAX = 20
-"""No more runs are made for one that fails; a result that never does was luck."""
+"""No more runs are made for one that fails; a result that never does was luck. None
+begins when the budget is over, but for the first."""
 
 
 def prove(
@@ -56,8 +58,14 @@ def prove(
     rate, failed = Rate(0, 0), None
     carry_out = functools.partial(keep, scratch)
     limit_s = LIMIT_S[best.spec.world]
+
+    def goes_on() -> bool:
+        if rate.runs and time.monotonic() >= shrunk.until_s:
+            return False
+        return rate.runs < needed or (failed is None and rate.runs < RUNS_MAX)
+
     with Processes(carry_out, 1, limit_s=limit_s) as executor:
-        while rate.runs < needed or (failed is None and rate.runs < RUNS_MAX):
+        while goes_on():
             tell(f"the result again: failed {rate.hits} of {rate.runs}")
             executor.submit(best)
             [(_, outcome)] = executor.as_completed()

@@ -61,6 +61,10 @@ PUNCTUAL_MAX = 3
 """How many of these real processes try."""
 SETTLE_SHARE = 0.15
 """The part of the budget that is kept back to run the result again."""
+PROVING_S = {"os": 20.0, "sim": 1.0}
+PROVING_SHARE = 0.1
+"""World -> seconds of the budget that are left for running the result again; and the
+part of it that these are at most."""
 SCENE_RUNS = 2
 """A scene is left for the next if none of so many runs fails."""
 CONFIRMED_OF_HISTORY = 3
@@ -94,6 +98,7 @@ class Shrunk:
     Attributes:
         first: The experiment as it was, with its plan written down.
         best: The smallest that shows the failure; `first` if none is smaller.
+        until_s: When the budget is over, by `time.monotonic`.
         ended: How the search ended. Only a complete one has tried every change.
         rate: How often `best` failed in runs that did not choose it, if there were any;
             in the simulator it always does. If the failure did not come again, how
@@ -110,6 +115,7 @@ class Shrunk:
 
     first: Experiment
     best: Experiment
+    until_s: float
     ended: Ended = "complete"
     rate: Rate = field(default_factory=lambda: Rate(0, 0))
     runs: int = 0
@@ -145,7 +151,7 @@ def shrink(
     Args:
         experiment: It failed; its plan may be drawn or written.
         wanted: The fingerprints of the failure, of which one is enough.
-        budget_s: Real seconds.
+        budget_s: Real seconds, of which a few are left for running the result again.
         jobs: Runs side by side.
         world: Search in this world alone; None for that of the experiment, with the
             help of the simulator if it can run there.
@@ -162,16 +168,19 @@ def shrink(
     if experiment.spec.world == "sim" and world == "os":
         experiment = changes.with_spec(experiment, world="os")
     first = changes.drawn(experiment)
-    if first.spec.world == "sim":  # which judges a whole run sooner than many prefixes
-        first = changes.with_spec(first, until_invalid=False, until_anomaly=[])
-    shrunk = Shrunk(first, first)
-    deadline_s = time.monotonic() + budget_s
+    if first.spec.world == "sim":
+        first = judged_once(first)
+    begun_s = time.monotonic()
+    shrunk = Shrunk(first, first, begun_s + budget_s)
+    budget_s -= min(PROVING_SHARE * budget_s, PROVING_S[first.spec.world])
+    deadline_s = begun_s + budget_s
     with (
         scratch_folder("splitbrain-shrink-") as scratch,
         Processes(
             functools.partial(discard, scratch),
             jobs,
             limit_s=LIMIT_S[first.spec.world],
+            until_s=deadline_s,
         ) as executor,
     ):
         lab = Lab(executor, wanted, deadline_s, jobs, notes or Notes())
@@ -189,6 +198,14 @@ def shrink(
             f"{visible_line(lab.unclear[0])}"
         )
     return shrunk
+
+
+def judged_once(experiment: Experiment) -> Experiment:
+    """The experiment, to be judged when it is over.
+
+    The simulator judges a whole run sooner than many prefixes of it.
+    """
+    return changes.with_spec(experiment, until_invalid=False, until_anomaly=[])
 
 
 class _Search:
@@ -252,11 +269,11 @@ class _Search:
         with self._keeping(search):
             if begun is not self._earlier("sim"):
                 search.propose(
-                    scene
+                    Change(scene.told, judged_once(scene.experiment))
                     for scene in self._scenes
                     if scene.experiment.spec.world == begun.spec.world
                 )
-                search.leap()
+                search.approach()
             search.search()
 
     def _failing(self, first: Experiment) -> Experiment | None:
@@ -309,12 +326,10 @@ class _Search:
         steps = [s for s in steps_of(first) if not known[s.fault.kind]]
         plain = DEFAULTS["sim"]
         twin = changes.with_spec(
-            changes.with_plan(first, steps),
+            judged_once(changes.with_plan(first, steps)),
             world="sim",
             network="auto",
             pcap=False,
-            until_invalid=False,
-            until_anomaly=[],
             rate=plain["rate"] if spec.rate is None else min(spec.rate, plain["rate"]),
             time_limit_s=min(spec.time_limit_s, plain["time_limit_s"]),
         )

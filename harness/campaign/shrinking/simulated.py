@@ -18,7 +18,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.campaign.rates import Rate
-from harness.campaign.shrinking.changes import COARSE_WAYS, SIM_WAYS, Change
+from harness.campaign.shrinking.changes import (
+    COARSE_WAYS,
+    SIM_WAYS,
+    Change,
+    fewer_steps,
+    sooner_over,
+)
 from harness.campaign.shrinking.lab import Lab, name_of, smaller_ones, told
 from harness.campaign.shrinking.leaps import leaps
 
@@ -36,10 +42,15 @@ ROBUST = (4, 10)
 """So many of so many seeds, the first one included, show a failure that real processes
 will show, too."""
 ROBUST_SEEDS = range(1000, 1000 + ROBUST[1])
-PROPOSED_SEEDS = 4
+PROPOSED_SEEDS = 2
 """How many seeds a scene of the run is tried with."""
-LEAPS = {0: 10, 1: 60, 2: 100, 3: 140}
+LEAPS = {0: 10, 1: 90, 2: 100, 3: 140}
 """Faults of small experiments drawn at random -> how many are tried."""
+SINGLE = 1
+"""Up to so many faults of them are drawn from the whole plan."""
+CUTTING_WAYS = (sooner_over, fewer_steps)
+CUTS_MAX = 6
+"""How often each of these ways cuts a long plan before more faults are drawn."""
 
 
 class Simulated:
@@ -89,20 +100,36 @@ class Simulated:
         self._lab.notes.progress("scenes of the run")
         return self._adopt_first(asked)
 
-    def leap(self) -> bool:
+    def approach(self) -> None:
+        """Come from a long plan to a small experiment, if there is a short way.
+
+        Most failures need a fault or none. Where they need more, draws from a long plan
+        seldom bring the right ones together. So the plan is cut before that.
+
+        Raises:
+            BudgetSpentError: There is no time left; `best` stands.
+        """
+        if self.leap(range(SINGLE + 1)):
+            return
+        for way in CUTTING_WAYS:
+            for _ in range(CUTS_MAX):
+                if not self._step(way, 1):
+                    break
+        self.leap(range(SINGLE + 1, len(LEAPS)))
+
+    def leap(self, faults: Sequence[int] = tuple(LEAPS)) -> bool:
         """Try small experiments drawn at random; whether one fails.
+
+        Args:
+            faults: How many faults they have, one number after the other.
 
         Raises:
             BudgetSpentError: There is no time left; `best` stands.
         """
         first = self.best
-        for faults, count in LEAPS.items():
-
-            def drawn(faults: int = faults, count: int = count) -> Iterator[Change]:
-                return leaps(first, faults, count)
-
-            self._lab.notes.progress(f"small experiments of {faults} faults")
-            if self._adopt_first(self._once(drawn())):
+        for number in faults:
+            self._lab.notes.progress(f"small experiments of {number} faults")
+            if self._adopt_first(self._once(leaps(first, number, LEAPS[number]))):
                 return True
         return False
 
