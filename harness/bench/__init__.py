@@ -15,6 +15,9 @@
     bench.py         chooses rows, measures them, stores the figures
     table.py         the table for people
     mutants.py       how many seeded bugs the harness finds
+    search.py        how soon an exploration finds them, beside random runs
+    foreign.py       nodes of examples/ with a bug planted, for that
+    shrink.py        how small failures become; smallest.yaml has the smallest known
 
 Every sample comes from a fresh process, so that memory is that of one task and no
 sample profits from the one before. A peer takes turns with us in one run on one

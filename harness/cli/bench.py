@@ -1,4 +1,4 @@
-"""`splitbrain bench`: speed and memory against the budgets, mutants, and search."""
+"""`splitbrain bench`: speed and memory, and what is found of mutants and how soon."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from harness.bench.mutants import Tried
     from harness.bench.search import Compared
 
-MUTANTS, SEARCH = "mutants", "search"
+MUTANTS, SEARCH, SHRINK = "mutants", "search", "shrink"
 """Names that make `bench` measure one thing alone; OF_MUTANTS are their options."""
 
 MUTANT_BUDGET_S = 60.0
 OF_MUTANTS = ("world", "budget", "protocol", "jobs")
+IDLE = {None: OF_MUTANTS, MUTANTS: ("quick",), SEARCH: (), SHRINK: ("world",)}
+"""What is measured alone -> options that would change nothing."""
 
 
 def refuse_idle(alone: str | None) -> None:
@@ -38,12 +40,15 @@ def refuse_idle(alone: str | None) -> None:
     Raises:
         UsageError: There is such an option; names it.
     """
-    idle = {None: OF_MUTANTS, MUTANTS: ("quick",), SEARCH: ()}[alone]
     context = click.get_current_context()
-    for name in idle:
+    for name in IDLE[alone]:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            alone_too = f"bench {MUTANTS} and bench {SEARCH}"
-            what = alone_too if alone is None else "all but the mutants"
+            others = [
+                f"bench {of}" for of, idle in IDLE.items() if of and name not in idle
+            ]
+            what = (
+                " and ".join(others) if name in OF_MUTANTS else f"all but the {alone}"
+            )
             raise UsageError(f"--{name} is for {what}")
 
 
@@ -53,7 +58,7 @@ def alone(names: Sequence[str]) -> str | None:
     Raises:
         UsageError: They ask for something else, too.
     """
-    for name in (MUTANTS, SEARCH):
+    for name in (MUTANTS, SEARCH, SHRINK):
         if name in names:
             if len(names) > 1:
                 raise UsageError(f"bench {name} measures nothing else: name it alone")
@@ -71,13 +76,14 @@ def alone(names: Sequence[str]) -> str | None:
     "For mutants and search: where they are on trial; default sim."
 ))  # fmt: skip
 @number("--budget", SECONDS, help=(
-    "For mutants and search: seconds for each; default 60, of a quick search 20."
+    "For mutants, search and shrink: seconds for each; default 60, of a quick search "
+    "20, of shrink 300."
 ))  # fmt: skip
 @click.option("--protocol", help=(
-    "For mutants and search: those of this protocol only."
+    "For mutants, search and shrink: those of this protocol only."
 ))  # fmt: skip
 @number("--jobs", JOBS, default=1, help=(
-    "For mutants and search: trials side by side; default 1."
+    "For mutants, search and shrink: trials, or runs, side by side; default 1."
 ))  # fmt: skip
 @RESULTS
 @AS_JSON
@@ -104,6 +110,8 @@ def bench(
     whether the target was met. So does `search`: how long `explore` takes to convict
     each of them, and how long runs take that are drawn without looking back. If one of
     both is interrupted, it prints what it measured until then; the exit status is 2.
+    `shrink` measures how small the failure of each of them becomes, beside the smallest
+    experiment known that shows it.
     """
     from harness.bench import bench as benchmark
 
@@ -120,6 +128,20 @@ def bench(
         )
         say(json.dumps(outcome.record) if as_json else outcome.text())
         return EXIT_HARNESS if outcome.errors else 0
+    if measured == SHRINK:
+        from harness.bench import shrink
+
+        shrunk = shrink.measure(
+            protocol,
+            budget_s=budget,
+            repeat=repeat or 1,
+            quick=quick,
+            jobs=jobs,
+            results=results,
+            show=show,
+        )
+        say(json.dumps(shrunk.record) if as_json else shrunk.text())
+        return 0 if shrunk.meets_target else 1
     from harness.bench import mutants, search
 
     heartbeat = Heartbeat(f"bench {measured}", enabled=not as_json)

@@ -157,6 +157,7 @@ def test_a_trial_whose_run_fails_or_is_ended_ends_and_says_why(
     [
         *((("check", f"--{name}", value), "mutants") for name, value in IDLE),
         (("mutants", "--quick"), "all but the mutants"),
+        (("shrink", "--world", "os"), "bench mutants and bench search"),
     ],
 )
 def test_an_option_that_changes_nothing_of_what_is_measured_is_refused(
