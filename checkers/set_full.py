@@ -64,6 +64,9 @@ FUNCTIONS = Functions(
     against=dict.fromkeys(REMOVALS, SHRINKS),
 )
 
+QUANTILES = (0, 0.5, 0.95, 0.99, 1)
+"""Of latencies, as Jepsen and Maelstrom tell them."""
+
 NEVER = UNKNOWN_BEGIN
 """There was no such read; or nobody knows when it began, which proves nothing."""
 
@@ -213,12 +216,13 @@ class SetFullChecker:
                 if self._linearizable:
                     anomalies.append(_missing(history, known, one, "stale-read"))
         stable = sum(one.is_stable for one in fates)
-        stats = {
+        stats: dict[str, Any] = {
             "elements": len(fates),
             "stable": stable,
             "lost": sum(one.is_lost for one in fates),
             "stale": stale,
             "never_read": sum(not (e.is_stable or e.is_lost) for e in fates),
+            **_latencies(history, fates),
         }
         return verdict_of(
             anomalies,
@@ -227,6 +231,25 @@ class SetFullChecker:
             empty="no element was ever seen for good",
             known=known,
         )
+
+
+def _latencies(history: History, fates: Iterable[_Element]) -> dict[str, Any]:
+    """Quantiles of how long stable elements took to be in every read, in ms.
+
+    That is from the moment at which an element is known to the beginning of the last
+    read that misses it. Empty if the history has no times, or no element is stable.
+    """
+    times = [
+        (one.known.time, history[one.last_absent].time if one.is_stale else 0)
+        for one in fates
+        if one.is_stable and one.known is not None
+    ]
+    if not times or min(map(min, times)) < 0:
+        return {}
+    waits_ms = sorted(max(0, absent - known) / 1e6 for known, absent in times)
+    last = len(waits_ms) - 1
+    told = {f"{q:g}": round(waits_ms[round(q * last)], 3) for q in QUANTILES}
+    return {"stable_latencies_ms": told}
 
 
 def _fates(history: History, known: Known) -> tuple[list[_Element], list[Anomaly]]:

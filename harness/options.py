@@ -93,6 +93,23 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Availability(Number):
+    """A part of a whole, which may be called `total`; a float."""
+
+    least: float = 0.0
+    most: float = 1.0
+
+    @property
+    def told(self) -> str:
+        """The bounds, in words."""
+        return f"total, or {super().told}"
+
+    def parse(self, text: str) -> float:
+        """The part that `text` stands for; ValueError if it is not allowed."""
+        return self.most if text == "total" else super().parse(text)
+
+
+@dataclass(frozen=True)
 class Duration:
     """A length of time, in seconds or with a unit: 90, 90s, 1.5m, 2h; seconds."""
 
@@ -270,6 +287,7 @@ RUN_NUMBERS: Mapping[str, tuple[str, Whole | Number]] = {
     "--time-limit": ("time_limit_s", Number(0.1, 7 * 86_400.0)),
     "--op-timeout": ("op_timeout_s", Number(0.01, 3600.0)),
     "--rate": ("rate", Number(0.001, 1e6)),
+    "--availability": ("availability", Availability()),
     "--ops": ("ops", Whole(1, 10**9)),
     "--node-data-mb": ("node_data_mb", Whole(1, 10**6)),
     "--node-log-mb": ("node_log_mb", Whole(1, 10**6)),

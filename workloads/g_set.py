@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.errors import NodeReply
 from harness.override import override
-from harness.registry import Plugin, settings
+from harness.registry import Option, Plugin, settings
 from harness.workload import WireCodec, Workload
 from harness.workload.generator import (
     Generator,
@@ -26,10 +26,11 @@ from harness.workload.generator import (
     repeat,
     then,
 )
-from workloads.eventual import SETTLE, reads_when_settled
+from workloads.eventual import SETTLE
+from workloads.transactional import once_per_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from random import Random
 
     from harness.history import Op
@@ -85,10 +86,13 @@ class GSet(Workload):
     requires = frozenset({"grow-set"})
     codec: WireCodec = GSetCodec()
     idempotent: frozenset[str] = frozenset({"read"})
+    options: Sequence[Option] = OPTIONS
+    adds = "add"
+    """The function that adds an element."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        given = settings(self.name, OPTIONS, options)
-        self.settle_s: int = given["settle_s"]
+        self.given = settings(self.name, self.options, options)
+        self.settle_s: float = self.given["settle_s"]
         self._added = 0
 
     @override
@@ -102,15 +106,15 @@ class GSet(Workload):
             if random.random() < READ_SHARE / rarer:
                 return Invocation("read")
             self._added += 1
-            return Invocation("add", self._added)
+            return Invocation(self.adds, self._added)
 
         full = delay(FULL_READS_S, repeat(Invocation("read")))
         return then(from_function(draw), full)
 
     @override
     def final_generator(self, concurrency: int) -> Generator:
-        """Every thread reads its node's set, `settle_s` after the last fault."""
-        return reads_when_settled(Invocation("read"), self.settle_s, concurrency)
+        """Every thread reads its node's set."""
+        return once_per_thread(lambda: [Invocation("read")], concurrency)
 
     @override
     def checkers(self) -> dict[str, Checker]:

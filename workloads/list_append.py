@@ -32,11 +32,7 @@ if TYPE_CHECKING:
     from harness.workload import WireCodec, WorkloadFactory
     from workloads.transactional import MicroOp
 
-OPTIONS = (
-    Option("keys", "6", "lists in use at a time", Whole(1, 1000)),
-    Option(
-        "appends_per_key", "60", "appends to a list before a new one follows", COUNT
-    ),
+SHARED_OPTIONS = (
     Option(
         "micro_ops_max",
         "4",
@@ -44,6 +40,13 @@ OPTIONS = (
         Whole(1, 1000),
     ),
     Option("consistency", "strict-serializable", "the model asked for", MODELS),
+)
+OPTIONS = (
+    Option("keys", "6", "lists in use at a time", Whole(1, 1000)),
+    Option(
+        "appends_per_key", "60", "appends to a list before a new one follows", COUNT
+    ),
+    *SHARED_OPTIONS,
 )
 
 
@@ -62,18 +65,24 @@ class ListAppend(Workload):
     requires = frozenset({"txn-append"})
     codec: WireCodec = TxnCodec(_Translation())
     idempotent: frozenset[str] = frozenset()
+    options: Sequence[Option] = OPTIONS
+    change = "append"
+    """The micro-operation that changes an object."""
+    changes_option = "appends_per_key"
+    judge = "list-append"
+    """The checker."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
-        given = settings(self.name, OPTIONS, options)
+        given = settings(self.name, self.options, options)
         self.micro_ops_max: int = given["micro_ops_max"]
         self.consistency: tuple[str, ...] = given["consistency"]
-        appends = given["appends_per_key"]
-        self._objects = Objects(given["keys"], appends, ops_most=appends)
-        self._appends: Counter[int] = Counter()
+        changes = given[self.changes_option]
+        self._objects = Objects(given["keys"], changes, ops_most=changes)
+        self._changes: Counter[int] = Counter()
 
     @override
     def generator(self, concurrency: int) -> Generator:
-        self._appends.clear()
+        self._changes.clear()
 
         def draw(random: Random) -> Invocation:
             count = random.randint(1, self.micro_ops_max)
@@ -86,12 +95,12 @@ class ListAppend(Workload):
             return ["r", self._objects.choose_to_look_at(random), None]
         key = self._objects.choose(random)
         self._objects.used(key)
-        self._appends[key] += 1
-        return ["append", key, self._appends[key]]
+        self._changes[key] += 1
+        return [self.change, key, self._changes[key]]
 
     @override
     def final_generator(self, concurrency: int) -> Generator:
-        """Every thread reads the lists, as far as `last_looks` goes."""
+        """Every thread reads the objects, as far as `last_looks` goes."""
         return last_looks(
             self._objects,
             lambda key: Invocation("txn", [["r", key, None]]),
@@ -101,8 +110,8 @@ class ListAppend(Workload):
     @override
     def checkers(self) -> dict[str, Checker]:
         """`list-append`: no anomaly that the consistency model forbids."""
-        factory = registry.find("checker", "list-append").factory
-        return {"list-append": factory({"consistency": ",".join(self.consistency)})}
+        factory = registry.find("checker", self.judge).factory
+        return {self.judge: factory({"consistency": ",".join(self.consistency)})}
 
 
 PLUGIN: Plugin[WorkloadFactory] = Plugin(

@@ -336,7 +336,7 @@ def prepared(
     """
     remarks = []
     spec = asked.spec
-    if spec.network == "auto" and test.rung in {"switch", "proxy"}:
+    if spec.network == "auto" and test.rung in {"switch", "proxy", "router"}:
         fixed = msgspec.structs.replace(spec, network=test.rung)
         try:
             parts, schedule, _ = assembling.prepare(

@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 ))  # fmt: skip
 @click.option(
     "--network",
-    type=click.Choice(["auto", "switch", "proxy"]),
+    type=click.Choice(["auto", "switch", "proxy", "router"]),
     default="auto",
     show_default=True,
 )
@@ -93,6 +93,9 @@ if TYPE_CHECKING:
 ))  # fmt: skip
 @click.option("--also", multiple=True, metavar="A,B", help=(
     "Checkers beside the workload's; what they say is shown, and doesn't count."
+))  # fmt: skip
+@number("--availability", help=(
+    "The part of the operations that must succeed: from 0 to 1, or total."
 ))  # fmt: skip
 @click.option("--plan", type=click.Path(path_type=Path), help="A fault plan, YAML.")
 @click.option("--determinism", is_flag=True, help=(
@@ -129,6 +132,7 @@ def run(
     until_invalid: bool,
     until_anomaly: Sequence[str],
     also: Sequence[str],
+    availability: float | None,
     plan: Path | None,
     determinism: bool,
     expect: str | None,
@@ -168,6 +172,7 @@ def run(
         until_invalid=until_invalid or bool(until_anomaly),
         until_anomaly=comma_list(until_anomaly),
         also=comma_list(also),
+        availability=availability,
         world=world,  # type: ignore[arg-type]  # click has checked the choice
         mutant=mutant,
         network=network,  # type: ignore[arg-type]  # click has checked the choice

@@ -53,6 +53,8 @@ UNASKED: Final = {
     "duplicate": "answered a second time",
     "unknown": "answered what nobody had asked, or in another's name",
     "malformed": "sent lines that are no messages",
+    "printed": "printed lines to stdout that are no messages (nodes/n1/log shows the "
+    "first; log to stderr instead)",
     "oversize": "sent lines of more than 1 MiB",
     "flood": "sent so much that nobody waited for that they were cut off",
 }

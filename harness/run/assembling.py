@@ -21,6 +21,7 @@ from harness.run.doctor import Rung
 from harness.run.spec import check_numbers, options_for, system_options
 from harness.systems import abilities, services
 from harness.systems.abilities import (
+    Attuned,
     Installed,
     Momentous,
     Mutable,
@@ -89,9 +90,8 @@ def prepare(
     scarcity.need_files(files(spec))
     rung = choose_rung(spec, parts.system)
     if spec.pcap and rung.name != SwitchNetwork.rung:
-        simulated = rung.name == "sim"
-        carries = "messages" if simulated else "streams"
-        needed = "--world os" if simulated else "--network switch"
+        carries = "streams" if rung.name == ProxyNetwork.rung else "messages"
+        needed = "--world os" if rung.name == "sim" else "--network switch"
         raise UsageError(
             f"--pcap needs {needed}: {carries} pass here, so there are no "
             f"frames to capture. {rung.why}".rstrip()
@@ -240,6 +240,8 @@ def assemble(spec: TestSpec, regime: Regime | None = None) -> Parts:
     )
     abilities.check(workload, Workload, spec.workload)
     services.check(system, workload)
+    if isinstance(system, Attuned):
+        system.attune(workload)
     for name in spec.also:
         registry.find("checker", name).factory(others[name])
     kinds = list(regime.kinds) if regime else spec.nemesis

@@ -10,6 +10,7 @@ from harness.run.asking import NO_FAULTS, asked
 from harness.run.assembling import configure
 from harness.run.spec import spread_rate, system_options
 from harness.systems import mutants, services
+from harness.systems.abilities import Customary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,10 +53,32 @@ def complete(spec: TestSpec, *, planned: bool = False) -> None:
         run_as_declared(spec, spec.mutant, planned=planned)
     if spec.nemesis == [NO_FAULTS]:
         spec.nemesis = []
+    follow_customs(spec)
     if not spec.workload:
         spec.workload = default_workload(spec.system, spec.options)
     if spec.world == "sim" and spec.rate is None:
         spec.rate = spread_rate(spec)
+
+
+def follow_customs(spec: TestSpec) -> None:
+    """Take names and defaults as the system's users know them, if it has its own."""
+    system = configure(spec.system, system_options(spec.options))
+    if not isinstance(system, Customary):
+        return
+    spec.rate = spec.rate or system.usual_rate
+    spec.also = list(dict.fromkeys([*spec.also, *system.usually_also]))
+    written = spec.workload
+    known = {name.replace("-", "_"): custom for name, custom in system.customs.items()}
+    custom = known.get(written.replace("-", "_"))
+    if custom is None:
+        return
+    spec.workload = custom.workload
+    of_workload = {f"{custom.workload}.{k}": v for k, v in custom.options.items()}
+    for key, text in spec.options.items():
+        owner, dot, name = key.partition(".")
+        is_its = dot and owner.replace("-", "_") == written.replace("-", "_")
+        of_workload[f"{custom.workload}.{name}" if is_its else key] = text
+    spec.options = of_workload
 
 
 def run_as_declared(spec: TestSpec, name: str, *, planned: bool) -> None:

@@ -30,7 +30,7 @@ from harness.systems.abilities import (
     Inspected,
     Prepared,
 )
-from harness.workload import OP_TIMEOUT_S, op_timeout_s
+from harness.workload import OP_TIMEOUT_S, Settling, op_timeout_s
 from harness.workload import generator as gen
 from harness.worlds.events import Passed
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from harness.worlds.world import World, Written
 
 GRACE_S = 0.5
-"""Quiet time between the healing and the final operations."""
+"""Quiet time between the healing and the final operations, at least."""
 CLOCK_SAMPLE_S = 1.0
 FINAL_S = 10.0
 """Limit of the final operations, in case the system does not come back to life. Where
@@ -340,8 +340,14 @@ class Controller:
         if final is not None:
             longer_s = max(0.0, self._op_timeout_s - OP_TIMEOUT_S)
             closing = gen.clients(gen.time_limit(FINAL_S + longer_s, final))
-            phases += [gen.sleep(GRACE_S), closing]
+            phases += [gen.sleep(self._settle_s()), closing]
         return gen.phases(*phases)
+
+    def _settle_s(self) -> float:
+        """How long nothing is asked before the final operations."""
+        workload = self.parts.workload
+        asked_s = workload.settle_s if isinstance(workload, Settling) else 0.0
+        return max(GRACE_S, asked_s)
 
     def _sightings(self, event: Event) -> Mapping[Where, int]:
         """How often an event of a trigger was seen so far, by where it happened."""

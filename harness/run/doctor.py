@@ -106,7 +106,7 @@ class Rung(NamedTuple):
     """A rung: a kind of network for the nodes.
 
     Attributes:
-        name: "switch" or "proxy"; in the simulator "sim".
+        name: "switch", "proxy" or "router"; in the simulator "sim".
         why: A sentence saying why no better rung was chosen; empty if this one was
             asked for, or is the best.
     """
@@ -118,21 +118,22 @@ class Rung(NamedTuple):
 def choose_rung(requested: str) -> Rung:
     """The network rung to run on: "switch" if this machine allows it, else "proxy".
 
-    Forks and takes 50 ms, except for "proxy".
+    Forks and takes 50 ms, except for "proxy" and "router".
 
     Args:
-        requested: "auto", "switch" or "proxy".
+        requested: "auto", "switch", "proxy" or "router".
 
     Raises:
         UsageError: The switch was asked for by name and can't be had; says why, and
             what to do. Or there is no rung of that name.
     """
-    if requested not in {"auto", "switch", "proxy"}:
+    if requested not in {"auto", "switch", "proxy", "router"}:
         raise UsageError(
-            f"there is no network called {requested!r} (choose auto, switch or proxy)"
+            f"there is no network called {requested!r} (choose auto, switch, "
+            "proxy or router)"
         )
-    if requested == "proxy":
-        return Rung("proxy")
+    if requested in {"proxy", "router"}:
+        return Rung(requested)
     (switch,) = _in_children([("network", _switch)], TIME_LIMIT_S)
     if switch.state == GOOD:
         return Rung("switch")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness import registry
-from harness.run.spec import options_for
+from harness.run.spec import AVAILABILITY, options_for
 from harness.verdict import Checker, Unpromised
 
 if TYPE_CHECKING:
@@ -23,7 +23,13 @@ def of_operations(spec: TestSpec) -> dict[str, Checker]:
     _, others = options_for(spec)
     workload = registry.find("workload", spec.workload).factory(others[spec.workload])
     checkers = dict(workload.checkers())
+    if spec.availability is not None:
+        factory = registry.find("checker", AVAILABILITY).factory
+        given = {"minimum": str(spec.availability), **others[AVAILABILITY]}
+        checkers[AVAILABILITY] = factory(given)
     for name in spec.also:
+        if name == AVAILABILITY and spec.availability is not None:
+            continue
         more = registry.find("checker", name).factory(others[name])
         checkers[f"{name}_also" if name in checkers else name] = Unpromised(more)
     return checkers

@@ -51,6 +51,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         node_log_mb: Bound of a node's log; past it the log loses its middle.
         pcap: Capture all frames between nodes.
         also: Checkers beside the workload's; their verdicts are shown and don't count.
+        availability: The part of the operations that must succeed; None for any.
         watchdog: Whether nodes that exit on their own are started again.
         until_invalid: Judge the history while it grows (`harness.run.monitor`), and end
             the run once it is known to be invalid, whatever may still come.
@@ -73,9 +74,10 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     options: dict[str, str] = {}
     world: Literal["os", "sim"] = "os"
     mutant: str | None = None
-    network: Literal["auto", "switch", "proxy"] = "auto"
+    network: Literal["auto", "switch", "proxy", "router"] = "auto"
     expect: Literal["valid", "invalid"] | None = None
     also: list[str] = []
+    availability: float | None = None
     node_data_mb: int = 4000
     node_log_mb: int = 64
     watchdog: bool = False
@@ -138,6 +140,9 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
             return set()
 
 
+AVAILABILITY = "availability"
+"""The checker of how much was answered."""
+
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "os": {"time_limit_s": 60.0},
     "sim": {"time_limit_s": 20.0, "rate": 50.0},
@@ -154,6 +159,7 @@ FLAGS: Mapping[str, str] = {
     "--op-timeout": "op_timeout_s",
     "--time-limit": "time_limit_s",
     "--ops": "ops",
+    "--availability": "availability",
     "--network": "network",
     "--node-data-mb": "node_data_mb",
     "--node-log-mb": "node_log_mb",
@@ -182,6 +188,8 @@ def options_for(spec: TestSpec) -> tuple[dict[str, str], dict[str, dict[str, str
     others: dict[str, dict[str, str]] = {
         name: {} for name in (spec.workload, *spec.nemesis, *spec.also)
     }
+    if spec.availability is not None:
+        others.setdefault(AVAILABILITY, {})
     for key, text in spec.options.items():
         owner, dot, name = key.partition(".")
         if not dot:

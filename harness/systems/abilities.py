@@ -13,6 +13,7 @@ from typing import (
     Any,
     Final,
     Literal,
+    NamedTuple,
     Protocol,
     TypeAlias,
     runtime_checkable,
@@ -22,10 +23,11 @@ from harness import registry
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from harness.systems.software import Software
     from harness.systems.wire import Dial, WireCounters
+    from harness.workload import Workload
     from harness.worlds.places import NodePlace
     from reference_impls.actor import Actor, Observe, Record
     from reference_impls.files import Files, Log
@@ -311,6 +313,42 @@ class Prepared(Protocol):
 
 
 PREPARE_LIMIT_S: Final = 60.0
+
+
+class Custom(NamedTuple):
+    """What a name for a workload means to a system's users.
+
+    Attributes:
+        workload: The workload.
+        options: Its options, where they aren't set.
+    """
+
+    workload: str
+    options: Mapping[str, str] = {}
+
+
+@runtime_checkable
+class Customary(Protocol):
+    """A system whose users have names and defaults of their own, from elsewhere.
+
+    Attributes:
+        customs: Name -> the workload that is meant; `_` and `-` are alike.
+        usual_rate: Operations a second, if a run names no rate.
+        usually_also: Checkers whose verdicts are shown with each run.
+    """
+
+    customs: Mapping[str, Custom]
+    usual_rate: float
+    usually_also: Sequence[str]
+
+
+@runtime_checkable
+class Attuned(Protocol):
+    """A system that has to know the workload before its nodes are started."""
+
+    def attune(self, workload: Workload) -> None:
+        """Take note of the workload of the run."""
+        ...
 
 
 @runtime_checkable

@@ -151,20 +151,30 @@ def split_command(command: str) -> list[str]:
         UsageError: The command is empty or badly quoted, has an unknown placeholder, or
             names a program that does not exist.
     """
+    words = split_words(command, "launch", "node examples/nodes/javascript/register.js")
+    for word in words:
+        check_placeholders(word)
+    return [words[0] if "{" in words[0] else find_program(words[0]), *words[1:]]
+
+
+def split_words(command: str, adapter: str, example: str) -> list[str]:
+    """The command in words; at least one.
+
+    Raises:
+        UsageError: The command is empty or badly quoted.
+    """
     try:
         words = shlex.split(command)
     except ValueError as error:
         raise UsageError(
-            f"launch: can't split {command!r} into words: {error}"
+            f"{adapter}: can't split {command!r} into words: {error}"
         ) from error
     if not words:
         raise UsageError(
-            "launch: there is no command; write launch:COMMAND, "
-            "for example launch:'node examples/nodes/javascript/register.js'"
+            f"{adapter}: there is no command; write {adapter}:COMMAND, "
+            f"for example {adapter}:{example!r}"
         )
-    for word in words:
-        check_placeholders(word)
-    return [find_program(words[0]), *words[1:]]
+    return words
 
 
 def check_placeholders(word: str) -> None:
@@ -186,18 +196,16 @@ def check_placeholders(word: str) -> None:
             )
 
 
-def find_program(word: str) -> str:
-    """The program's path; `word` itself if it holds a placeholder.
+def find_program(word: str, adapter: str = "launch") -> str:
+    """The program's path.
 
     It is looked up before anything starts, as nodes run under another PATH, and a
     mistyped name should be refused at once.
     """
-    if "{" in word:
-        return word
     path = shutil.which(word)
     if path is None:
         raise UsageError(
-            f"launch: there is no program {word!r} on PATH or at that path"
+            f"{adapter}: there is no program {word!r} on PATH or at that path"
         )
     return os.path.abspath(path)
 
@@ -210,7 +218,7 @@ def passed_environment(names: Sequence[str]) -> dict[str, str]:
     """
     for name in names:
         if name not in os.environ:
-            raise UsageError(f"launch: pass_env names {name}, which is not set")
+            raise UsageError(f"pass_env names {name}, which is not set")
     return {name: os.environ[name] for name in names}
 
 
@@ -241,7 +249,7 @@ def writable_paths(names: Sequence[str]) -> list[Path]:
     for name in names:
         if not os.path.exists(name):
             raise UsageError(
-                f"launch: writable names {name}, which does not exist; make it first"
+                f"writable names {name}, which does not exist; make it first"
             )
     return [Path(name).resolve() for name in names]
 

@@ -57,6 +57,7 @@ SERVICES: Final[Mapping[str, str]] = {
     "log": "messages are sent to logs and polled by offset; offsets are committed",
     "grow-set": "elements are added to one set on all nodes, and the set is read",
     "pn-counter": "one counter on all nodes goes up and down, and is read",
+    "gossip": "messages go to all nodes, in any order, and nodes tell what they have",
     "ids": "nodes give out ids",
     "echo": "nodes say what they are told",
 }
@@ -146,9 +147,12 @@ def spoken_by(plugin: Plugin[Any]) -> frozenset[str] | None:
         The services; None if the system can't be made without options, or lacks a
         member.
     """
-    if plugin.adapter:
+    # Any program will do for the command of an adapter, as it isn't started.
+    system: System | None = registry.by_default(
+        plugin, "true" if plugin.adapter else "", {}
+    )
+    if system is None and plugin.adapter:
         return frozenset({EVERY})
-    system: System | None = registry.by_default(plugin, "", {})
     if system is None or abilities.lacks(system, System):
         return None
     return system.services

@@ -23,7 +23,7 @@ class System(Protocol):
     faults: frozenset[str]
     """Kinds of fault that it can bear; `services.EVERY` stands for all."""
     rungs: frozenset[str]
-    """Network rungs it can run on: "switch", "proxy"."""
+    """Network rungs it can run on: "switch", "proxy", "router"."""
     services: frozenset[str]
     """The services that its clients speak (`harness.systems.services`)."""
     invariants: tuple[str, ...]

@@ -57,7 +57,7 @@ def test_the_proxy_needs_no_check(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_rung_nobody_knows_is_refused() -> None:
-    with pytest.raises(UsageError, match="choose auto, switch or proxy"):
+    with pytest.raises(UsageError, match="choose auto, switch, proxy or router"):
         doctor.choose_rung("bridge")
 
 

@@ -21,6 +21,7 @@ from harness import registry
 from harness.cli import cli
 from harness.cli.flags import Bounded
 from harness.errors import UsageError
+from harness.options import SHARE
 from harness.registry import Option, Plugin, settings
 
 if TYPE_CHECKING:
@@ -83,6 +84,10 @@ def allows(plugin: str, option: Option, text: str) -> bool | None:
         if text == "":
             return True
         kind = kind.kind
+    if type(kind).__name__ == "Availability":
+        if text == "total":
+            return True
+        kind = SHARE
     match type(kind).__name__:
         case "Whole":
             # Servers read up to fifteen digits; theirs are never below zero.

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
     from harness.history import Op
 
-TRANSACTIONS = "bank counter list_append long_fork queue set"
+TRANSACTIONS = "bank counter list_append long_fork queue rw_register set"
 
 MATRIX = {
     "etcd": f"{TRANSACTIONS} kv lock register",
     "lmdb": f"{TRANSACTIONS} kv lock register",
+    "maelstrom": "echo g_set gossip kafka kv list_append long_fork pn_counter register "
+    "rw_register unique_ids",
     "multi_paxos": f"{TRANSACTIONS} echo kv leader lock register",
     "paxos": "consensus echo",
     "pysyncobj": f"{TRANSACTIONS} kv lock register",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -63,6 +63,29 @@ class Workload(Protocol):
     def checkers(self) -> Mapping[str, Checker]:
         """The judges by name; the worst of their verdicts is the run's."""
         ...
+
+
+@runtime_checkable
+class Opening(Protocol):
+    """A workload that tells every node something before its first operation.
+
+    Only nodes that are asked before they serve are told (`maelstrom:`).
+    """
+
+    def opening(self, nodes: Sequence[str]) -> dict[str, Any]:
+        """The body of the request, without `msg_id`; nodes answer it with `..._ok`."""
+        ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A workload whose final operations come a while after the last fault.
+
+    Attributes:
+        settle_s: Seconds in which the nodes may come to agree.
+    """
+
+    settle_s: float
 
 
 @runtime_checkable

@@ -1,8 +1,9 @@
 """The network between nodes, as faults see it: directed links with rules.
 
-Two rungs implement `Network`: `harness.worlds.os.switch` (namespaces and a userspace
-Ethernet switch: every frame is ours) and `harness.worlds.os.proxy` (a TCP proxy per
-directed link, for machines where namespaces can't be had).
+Three rungs implement `Network`: `harness.worlds.os.switch` (namespaces and a userspace
+Ethernet switch: every frame is ours), `harness.worlds.os.proxy` (a TCP proxy per
+directed link, for machines where namespaces can't be had) and
+`harness.worlds.os.router` (whole messages, of nodes that have no sockets).
 """
 
 from __future__ import annotations
@@ -86,8 +87,8 @@ def count_in(data: bytes, pattern: str) -> int:
 class LinkRule:
     """The treatment of the traffic of a directed link; the default is a healthy link.
 
-    Probabilities are per frame on the switch rung. The proxy rung knows some of the
-    fields only, and so does the simulator (`Network.capabilities`).
+    Probabilities are per frame on the switch rung, per message on the router rung and
+    in the simulator. Only the switch rung knows all fields (`Network.capabilities`).
 
     Attributes:
         cut: Nothing passes.
@@ -167,7 +168,7 @@ class LinkCounters:
     """Counts of what a link did since the run began.
 
     They count frames on the switch rung, chunks of bytes and connects on the proxy
-    rung, messages in the simulator.
+    rung, messages on the router rung and in the simulator.
 
     Attributes:
         oversized: Lost because they were longer than the MTU.

@@ -11,14 +11,13 @@ import pytest
 from harness import registry
 from harness.errors import NodeReply, UsageError
 from harness.history import History, Op
-from harness.run.controller import FINAL_S
 from harness.run.interpreter import interpret
 from harness.verdict import Limits, Verdict, combine
+from harness.workload import Settling
 from harness.workload import generator as gen
 from harness.worlds.places import Endpoint, NodePlace
 from reference_impls import transactions
 from reference_impls.locks import Lock, Locks
-from workloads.eventual import SETTLE_S_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -448,13 +447,13 @@ def test_messages_that_one_node_leaves_out_are_skipped() -> None:
     assert play("kafka", SkipsMessages()) is Verdict.INVALID
 
 
-def test_nodes_have_no_longer_to_settle_than_final_operations_may_take() -> None:
-    assert SETTLE_S_MAX < FINAL_S
-    for name in ("g_set", "pn_counter"):
+def test_nodes_have_as_long_to_settle_as_they_are_given() -> None:
+    for name in ("g_set", "gossip", "pn_counter"):
         plugin = registry.find("workload", name)
-        assert plugin.factory({}).settle_s <= SETTLE_S_MAX
-        with pytest.raises(UsageError, match="from 0 to 8"):
-            plugin.factory({"settle_s": "60"})
+        assert isinstance(plugin.factory({}), Settling)
+        assert plugin.factory({"settle_s": "60"}).settle_s == 60
+        with pytest.raises(UsageError, match="from 0 to 300"):
+            plugin.factory({"settle_s": "301"})
 
 
 class ForgetsHolders(Service):

@@ -1,4 +1,4 @@
-"""The capabilities of the os world on this machine, with either of its networks."""
+"""The capabilities of the os world on this machine, with each of its networks."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from harness.worlds.capabilities import (
 from harness.worlds.os import vdso
 from harness.worlds.os.disk import mounting, plain
 from harness.worlds.os.proxy import ProxyNetwork
+from harness.worlds.os.router import NO_CONNECTIONS, RouterNetwork
 
 if TYPE_CHECKING:
     from harness.worlds.capabilities import DiskAct
 
 NOTHING: frozenset[DiskAct] = frozenset()
+LINKS = {each.rung: each.capabilities for each in (ProxyNetwork, RouterNetwork)}
+NO_RESETS = dict.fromkeys(("reset", "half_open"), NO_CONNECTIONS)
 
 
 def offer(rung: str, asked: Capabilities) -> Offer:
-    """The capabilities on the "switch" or the "proxy" network.
+    """The capabilities on the "switch", "proxy" or "router" network.
 
     Forks to find out about clocks and disks, but only if `asked` has them.
     """
@@ -32,12 +35,16 @@ def offer(rung: str, asked: Capabilities) -> Offer:
     return Offer(
         f"the {rung} network",
         Capabilities(
-            ProxyNetwork.capabilities if rung == ProxyNetwork.rung else LINK_FIELDS,
+            LINKS.get(rung, LINK_FIELDS),
             ACTS,
             frozenset(() if why_no_clocks else CLOCKS),
             disks,
         ),
-        {"clocks": why_no_clocks, "disks": why_no_disks},
+        {
+            "clocks": why_no_clocks,
+            "disks": why_no_disks,
+            **(NO_RESETS if rung == RouterNetwork.rung else {}),
+        },
     )
 
 

@@ -21,6 +21,7 @@ from harness.worlds.os.disk.disks import OsDisks
 from harness.worlds.os.disk.plain import PlainDisks
 from harness.worlds.os.namespaces import IsolationError, run_isolated
 from harness.worlds.os.proxy import ProxyNetwork
+from harness.worlds.os.router import RouterNetwork
 from harness.worlds.os.switch import SwitchNetwork
 from harness.worlds.os.warden import Warden
 from harness.worlds.os.watch import Watch
@@ -42,7 +43,7 @@ class OsWorld:
 
     Args:
         setting: The run that the world is for.
-        rung: The rung of the network: "switch" or "proxy".
+        rung: The rung of the network: "switch", "proxy" or "router".
         interrupts: The stop signals that end the run early.
         why_uncaged: Why nodes can't be caged; empty if they can, which needs namespaces
             of our own.
@@ -60,7 +61,7 @@ class OsWorld:
     ) -> None:
         self._interrupts = interrupts
         self.time = TrueTime()
-        self.network: SwitchNetwork | ProxyNetwork = (
+        self.network: SwitchNetwork | ProxyNetwork | RouterNetwork = (
             SwitchNetwork.create(
                 setting.nodes,
                 setting.folder,
@@ -70,7 +71,7 @@ class OsWorld:
                 pcap=setting.folder / CAPTURE if setting.capture else None,
             )
             if rung == "switch"
-            else ProxyNetwork.create(
+            else (RouterNetwork if rung == "router" else ProxyNetwork).create(
                 setting.nodes,
                 setting.folder,
                 seed=setting.seed,
@@ -167,7 +168,7 @@ def execute(setting: Setting, rung: str, make: Callable[[World], Conducted]) -> 
 def _isolated_if_possible(main: Callable[..., int], rung: str) -> int:
     """Run `main` in namespaces; returns its exit status.
 
-    The proxy rung does without one of the network, and without any if need be.
+    The other rungs do without one of the network, and without any if need be.
     """
     try:
         return run_isolated(main, network=rung == "switch")
