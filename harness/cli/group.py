@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.adapter import adapter
 from harness.cli.bench import bench
 from harness.cli.check import check
 from harness.cli.convert import convert
@@ -100,6 +101,7 @@ _COMMANDS = (
     suite,
     report,
     convert,
+    adapter,
     list_,
     systems,
     doctor,

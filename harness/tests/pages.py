@@ -63,6 +63,7 @@ ROOMS = (
     "harness/campaign/exhaustive",
     "harness/campaign/exploration",
     "harness/bench",
+    "harness/adapter",
     "harness/host",
     "reference_impls",
     "reference_impls/raft",

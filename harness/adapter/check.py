@@ -1,0 +1,75 @@
+"""Checks a node: a command in, a report out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.adapter.conversations import SERVICES, services_of
+from harness.adapter.examination import Examination
+from harness.adapter.findings import Notebook, Report, read_report
+from harness.errors import HarnessError, UsageError
+from harness.host import interrupts
+from harness.host.scratch import scratch_folder
+from harness.run.assembling import assemble, choose_rung
+from harness.run.completing import complete
+from harness.systems.launch import LaunchSystem
+from harness.worlds.os import world as osworld
+from harness.worlds.processes import Limits
+from harness.worlds.world import Setting
+
+if TYPE_CHECKING:
+    from harness.run.assembling import Parts
+    from harness.run.spec import TestSpec
+    from harness.worlds.world import World
+
+REPORT = "report.json"
+
+
+def check(spec: TestSpec) -> Report:
+    """Examine the nodes of `spec`, whose system is `launch:COMMAND`.
+
+    Forks, as a run does.
+
+    Raises:
+        UsageError: The command can't be run, or there is no such workload or option.
+        HarnessError: The world can't be set up, or failed.
+        KeyboardInterrupt: A stop signal came before there was anything to report.
+    """
+    complete(spec)
+    parts = assemble(spec)
+    assert isinstance(parts.system, LaunchSystem), "the command is made so"
+    services = services_of(parts.workload.requires)
+    if lacking := sorted(parts.workload.requires - set(services)):
+        raise UsageError(
+            f"{spec.workload} needs {', '.join(lacking)}, of which WIRE.md says "
+            f"nothing to check (it does of {', '.join(SERVICES)})"
+        )
+    rung = choose_rung(spec, parts.system)
+    return _carried_out(spec, parts, rung.name)
+
+
+def _carried_out(spec: TestSpec, parts: Parts, rung: str) -> Report:
+    services = services_of(parts.workload.requires)
+    at_once = [
+        name
+        for name, service in services.items()
+        if service.spread == "at once"
+        and spec.options.get(service.at_once_if[0], service.at_once_if[1])
+        == service.at_once_if[1]
+    ]
+    blank = Report(command=spec.system, workload=spec.workload, nodes=spec.nodes)
+    system = parts.system
+    assert isinstance(system, LaunchSystem)
+    with scratch_folder("splitbrain-adapter-") as folder:
+        limits = Limits(spec.node_data_mb * 10**6, spec.node_log_mb * 10**6)
+        setting = Setting(spec.node_names, folder, spec.seed, limits)
+
+        def make(world: World) -> Examination:
+            notes = Notebook(blank, folder / REPORT)
+            return Examination(world, system, services, at_once, notes, folder)
+
+        interrupts.insist()
+        failed = osworld.execute(setting, rung, make)
+        if failed:
+            raise HarnessError(failed)
+        return read_report(folder / REPORT)
