@@ -29,6 +29,7 @@ MATRIX = {
     "paxos": "consensus echo",
     "pysyncobj": f"{TRANSACTIONS} kv lock register",
     "raft": f"{TRANSACTIONS} echo kv leader lock register",
+    "redis": f"{TRANSACTIONS} kv lock register",
     "sqlite": f"{TRANSACTIONS} kv lock register",
     "three_phase_commit": f"{TRANSACTIONS} commit echo",
     "two_phase_commit": f"{TRANSACTIONS} commit echo",
@@ -40,7 +41,8 @@ NOT_SUPPORTED = " (10)"
 """How the error of an operation ends whose request a node does not know."""
 
 EMBEDDED = {"lmdb", "sqlite"}
-REFERENCE = [n for n in MATRIX if n not in {"etcd", "pysyncobj", *EMBEDDED}]
+THIRD_PARTIES = {"etcd", "maelstrom", "pysyncobj", "redis", *EMBEDDED}
+REFERENCE = [name for name in MATRIX if name not in THIRD_PARTIES]
 
 
 def made(name: str) -> Any:
