@@ -17,7 +17,8 @@ The duties of a world:
    of a client is delivered at most once.
 4. A timer fires once, after a time drawn evenly between its bounds, unless it is set
    again or cancelled first. With bounds of 0 it fires when all that has already arrived
-   was delivered: this is how a core learns that a batch is complete.
+   was delivered: this is how a core learns that a batch is complete. It may fire up to
+   `patience_ms` later, unless it is set again without that.
 5. Timers and `Now` follow the node's own clocks, which may be wrong.
 """
 
@@ -123,11 +124,19 @@ class Reply:
 
 @value
 class SetTimer:
-    """(Re)start a timer, to fire between `min_ms` and `max_ms` from now."""
+    """(Re)start a timer, to fire between `min_ms` and `max_ms` from now.
+
+    Attributes:
+        name: Of the timer.
+        min_ms, max_ms: The bounds; both 0 for a batch, see the duties.
+        patience_ms: How much longer a batch may grow. A world whose steps take no time
+            gains nothing by that, and need not wait.
+    """
 
     name: str
     min_ms: float
     max_ms: float
+    patience_ms: float = 0.0
 
 
 @value

@@ -86,6 +86,13 @@ class Outbox:
             SetTimer(name, min_ms, min_ms if max_ms is None else max_ms)
         )
 
+    def gather(self, name: str, patience_ms: float) -> None:
+        """Let a timer fire when all that has arrived was delivered, or that much later.
+
+        Setting it again for 0 ms ends the patience.
+        """
+        self.effects.append(SetTimer(name, 0, 0, patience_ms))
+
     def cancel_timer(self, name: str) -> None:
         """Stop a timer."""
         self.effects.append(CancelTimer(name))

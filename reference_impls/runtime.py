@@ -290,7 +290,10 @@ class Node:
 
     def set_timer(self, effect: SetTimer) -> None:
         """Start a timer now."""
-        self.timers.set(effect.name, effect.min_ms, effect.max_ms)
+        if effect.patience_ms:
+            self.timers.set_unless_set(effect.name, effect.patience_ms)
+        else:
+            self.timers.set(effect.name, effect.min_ms, effect.max_ms)
 
     def cancel_timer(self, effect: CancelTimer) -> None:
         """Stop a timer now."""
@@ -456,6 +459,11 @@ class Timers:
         """(Re)start a timer with a duration drawn evenly from the bounds."""
         after_ms = min_ms + (max_ms - min_ms) * draw() if max_ms > min_ms else min_ms
         self.deadlines_ns[name] = self.now_ns() + int(after_ms * 1e6)
+
+    def set_unless_set(self, name: str, after_ms: float) -> None:
+        """Start a timer that may be running already: then it fires no later."""
+        if name not in self.deadlines_ns:
+            self.set(name, after_ms, after_ms)
 
     def cancel(self, name: str) -> None:
         """Stop a timer."""

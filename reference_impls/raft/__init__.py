@@ -45,7 +45,8 @@ rebuilt.
 Choices:
 
 - *Batches.* Requests wait until everything that has arrived was delivered (a timer of 0
-  ms), then go to the log, the disk and the followers together.
+  ms), and on a real machine until the round under way is over (`Rounds.patience_ms`).
+  Then they go to the log, the disk and the followers together.
 - *Rounds.* Every message of a leader carries a number, which its answer echoes.
   ReadIndex, the lease and the step-down rest on that (`rounds.py`).
 - *One append in flight* per follower. Heartbeats flow regardless, and the answer to a

@@ -231,8 +231,9 @@ class Raft(Actor):
                 pass
 
     def on_answer(self, src: str, now: Now) -> None:
-        """Go on with what an operator asked for, if it waited for this answer."""
+        """Go on with what clients or an operator asked for, if it waited for this."""
         if self.standing.leads:
+            self.service.on_answer()
             self.membership.on_progress(src, now)
             self.transfer.hand_over()
 

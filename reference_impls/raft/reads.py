@@ -48,7 +48,7 @@ class Reads:
         get lost ends with that of the next heartbeat.
         """
         self.waiting.append((self.round_for_now(), request, command))
-        self.out.set_timer("batch", 0)
+        self.out.gather("batch", self.rounds.patience_ms())
 
     def round_for_now(self) -> int:
         """The round that will confirm a read that arrives now.

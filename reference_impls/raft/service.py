@@ -1,7 +1,8 @@
 """Clients' requests: checked, then served by the leader or passed on (thesis 6).
 
-Requests wait until everything that has arrived was delivered (a timer of 0 ms), then go
-to the log, the disk and the followers together.
+Requests wait until everything that has arrived was delivered (a timer of 0 ms), and on
+a real machine until the round under way is over. Then they go to the log, the disk and
+the followers together.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class Service:
     def propose(self, request: Received, command: kv.Command) -> None:
         """Put the command into the batch that goes to the log next."""
         self.batch.append((request, command))
-        self.out.set_timer("batch", 0)
+        self.out.gather("batch", self.rounds.patience_ms())
 
     def on_batch(self, now: Now) -> None:
         """Replicate all that has arrived; confirm leadership for reads that wait."""
@@ -112,6 +113,12 @@ class Service:
         term = self.standing.current_term
         entries = [Entry(term, command) for _, command in batch]
         self.replication.append(entries, now)
+
+    def on_answer(self) -> None:
+        """Replicate what has gathered during a round, now that the round is over."""
+        is_open = self.transfer.under_way is None and not self.rounds.sent_rounds
+        if self.batch and is_open:
+            self.out.set_timer("batch", 0)
 
     def refuse_batch(self) -> None:
         """Refuse what never left this server; what did stays `proposed`."""

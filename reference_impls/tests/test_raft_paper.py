@@ -28,6 +28,7 @@ from reference_impls.raft import (
     Raft,
     well_formed,
 )
+from reference_impls.raft.rounds import PATIENCE_MS
 from reference_impls.tests.raft_server import (
     MS,
     WRITE,
@@ -177,6 +178,30 @@ def test_requests_of_one_turn_share_one_record_and_one_message_a_follower() -> N
     appends = sent(effects, "append_entries")
     assert [len(e.body["entries"]) for e in appends] == [3, 3, 3, 3]
     assert len({id(e.body) for e in appends}) == 1, "one body for all, encoded once"
+
+
+def test_requests_during_a_round_are_gathered_until_it_ends() -> None:
+    core = server(reads="read_index")
+    elect(core)
+    for peer in core.peers:
+        acknowledge(core, peer, 1)
+
+    def ask(request: dict[str, Any]) -> list[SetTimer]:
+        effects = core.step(Received("c1", request, Now(0, 0)))
+        return [e for e in effects if isinstance(e, SetTimer) and e.name == "batch"]
+
+    read = {"type": "read", "key": 1}
+    for request in (WRITE, read):
+        assert [e.patience_ms for e in ask(request)] == [0], "no round is under way"
+    fire(core, "batch")
+    for request in (WRITE, read):
+        (timer,) = ask(request)
+        assert (timer.max_ms, timer.patience_ms) == (0, PATIENCE_MS)
+    assert SetTimer("batch", 0, 0) not in acknowledge(core, "n2", 2)
+    assert SetTimer("batch", 0, 0) in acknowledge(core, "n3", 2)
+    appends = sent(fire(core, "batch"), "append_entries")
+    assert [e.dest for e in appends] == ["n2", "n3"], "the others have not answered yet"
+    assert [len(e.body["entries"]) for e in appends] == [1, 1]
 
 
 def test_a_leader_replicates_while_its_own_disk_works() -> None:

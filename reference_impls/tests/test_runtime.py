@@ -498,6 +498,23 @@ def test_timers_fire_in_order_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert timers.wait_s() is None
 
 
+def test_a_patient_timer_is_never_put_off_and_ends_when_it_is_set_for_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = FakeClock()
+    monkeypatch.setattr(runtime, "time", clock)
+    timers = runtime.Timers()
+    for _ in range(3):
+        timers.set_unless_set("batch", 10)
+        assert timers.pop_due() is None
+        clock.ns += 4_000_000
+    assert timers.pop_due() == "batch"
+    timers.set_unless_set("batch", 10)
+    timers.set("batch", 0, 0)
+    timers.set_unless_set("batch", 10)
+    assert timers.pop_due() == "batch"
+
+
 def test_a_clock_set_back_does_not_stop_the_timers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
