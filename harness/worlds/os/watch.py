@@ -90,7 +90,7 @@ class _Tail:
                 if state.st_size == self.read_to:
                     return _Piece()
                 file.seek(self.read_to)
-                data = file.read(READ_BYTES_MAX)
+                data = file.read(min(state.st_size - self.read_to, READ_BYTES_MAX))
                 if b"\n" not in data:
                     data += file.read(LINE_BYTES_MAX - len(data))
         except OSError:
