@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 
 class Files(Protocol):
-    """The file operations of a log."""
+    """The file operations of a log.
+
+    Attributes:
+        room_bytes: A log that is synced fills its file with zeros up to a multiple of
+            this; 1 for no zeros.
+    """
+
+    room_bytes: int
 
     def make_folder(self, path: str) -> None:
         """Make a folder, and those above it, where there is none."""
@@ -105,6 +112,8 @@ class Log(Protocol):
 
 class RealFiles(Files):
     """Those of the operating system."""
+
+    room_bytes = 4096
 
     @override
     def make_folder(self, path: str) -> None:

@@ -18,6 +18,11 @@ Recovery tells three endings apart.
   `CorruptLogError`.
 - *Another's log.* The protocol, version or node is wrong: `ForeignLogError`.
 
+Behind the last frame there may be zeros, room for later ones (`Files.room_bytes`). Most
+frames then leave the file as long as it was, and fdatasync need not write its inode: on
+ext4 a third of its time. A frame ends with a bracket of JSON, so no zero at the end of
+a file belongs to one.
+
 A record may replace all earlier ones (log compaction). Then the batch goes to a new
 file, which takes the old one's name once it is durable: at every moment, the name leads
 to a whole log, the old or the new.
@@ -161,13 +166,15 @@ class WriteAheadLog:
         self.pending: list[Record] = []
         self.replaces = False
         self.dirty = False
+        self.size = 0  # of the file, room included
         self.rewritten: Rewritten | None = None
         self.fd = files.open(self.path)
         try:
             self._lock()
-            data = files.read(self.fd)
+            contents = files.read(self.fd)
+            data = without_room(contents)
             found = self.recover(data)
-            self._adopt(found, data)
+            self._adopt(found, data, len(contents))
         except BaseException:  # whatever happened, closing releases the lock
             files.close(self.fd)
             raise
@@ -236,8 +243,13 @@ class WriteAheadLog:
         if not self.files.lock(self.fd, self.path):
             raise ForeignLogError(f"{self.path}: another process is using this log")
 
-    def _adopt(self, found: Recovery, data: bytes) -> None:
-        """Check whose log it is, cut off the torn tail, and be ready to append.
+    def _adopt(self, found: Recovery, data: bytes, size: int) -> None:
+        """Check whose log it is, cut off what isn't good, and be ready to append.
+
+        Args:
+            found: What was read.
+            data: The file's contents without the room behind them.
+            size: The file's.
 
         What was read may never have left the page cache: the last life may have died
         between write and fdatasync, or because that failed. This life is about to rely
@@ -247,7 +259,7 @@ class WriteAheadLog:
         """
         if found.batches:
             refuse_foreign(found.batches[0], self.identity, self.path)
-        if found.end < len(data):
+        if found.end < size:
             self.files.truncate(self.fd, found.end)
         self.end, self.crc = found.end, found.crc
         if not found.batches:
@@ -291,6 +303,7 @@ class WriteAheadLog:
             raise
         self.files.close(self.fd)
         self.fd, self.end, self.crc = new.fd, new.end, new.crc
+        self.size = new.end
 
     def _identity_frame(self) -> tuple[bytes, int]:
         """The first frame of every file, and its checksum."""
@@ -298,9 +311,17 @@ class WriteAheadLog:
 
     def _write(self, payload: bytes) -> None:
         frame, crc = frame_of(payload, self.crc)
-        self.files.write(self.fd, frame, self.end)
-        self.end += len(frame)
+        end = self.end + len(frame)
+        self.files.write(self.fd, frame + self._room_behind(end), self.end)
+        self.end = end
         self.crc = crc
+
+    def _room_behind(self, end: int) -> bytes:
+        """Zeros to write behind a frame that ends there, if the file ends before."""
+        if not self.fsync or end <= self.size:
+            return b""
+        self.size = end + -end % self.files.room_bytes
+        return bytes(self.size - end)
 
 
 def frame_of(payload: bytes, crc: int) -> tuple[bytes, int]:
@@ -308,6 +329,11 @@ def frame_of(payload: bytes, crc: int) -> tuple[bytes, int]:
     crc = zlib.crc32(payload, crc)
     words = struct.pack("<II", len(payload), crc)
     return words + struct.pack("<I", zlib.crc32(words)) + payload, crc
+
+
+def without_room(contents: bytes) -> bytes:
+    """A file's contents up to the last byte that isn't zero."""
+    return contents.rstrip(b"\0")
 
 
 class Flaw(NamedTuple):
@@ -453,7 +479,8 @@ def records_of(path: str) -> Sequence[Record]:
 
 def records_in(data: bytes, name: str) -> Sequence[Record]:
     """The records of a log with these contents. Raises CorruptLogError."""
-    return [record for batch in recover(data, name).batches[1:] for record in batch]
+    found = recover(without_room(data), name)
+    return [record for batch in found.batches[1:] for record in batch]
 
 
 def contents_of(path: str) -> bytes:

@@ -412,7 +412,7 @@ def test_a_corrupt_log_stops_the_node_with_a_clear_message(tmp_path: Path) -> No
             cluster.call_until_ok("n1", type="write", key=1, value=value)
         environment = cluster.environment("n1")
     path = tmp_path / "n1" / wal.FILE_NAME
-    data = bytearray(path.read_bytes())
+    data = bytearray(wal.without_room(path.read_bytes()))
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     status, text = run(["raft"], environment)

@@ -44,6 +44,22 @@ def write(directory: Path, batches: Sequence[Sequence[Any]]) -> bytes:
     return (directory / wal.FILE_NAME).read_bytes()
 
 
+def read(directory: Path) -> bytes:
+    return (directory / wal.FILE_NAME).read_bytes()
+
+
+def with_room(directory: Path, count: int) -> list[int]:
+    """The sizes that a log's file had while so many records were synced, one by one."""
+    log = WriteAheadLog(str(directory), IDENTITY)
+    sizes = []
+    for value in range(count):
+        log.append({"v": value})
+        log.sync()
+        sizes.append(os.stat(log.path).st_size)
+    log.close()
+    return sizes
+
+
 def build(batches: Sequence[Sequence[Any]]) -> list[bytes]:
     """The frames of a log to which these batches were written, the identity's first."""
     payloads = [IDENTITY.as_record(), *batches]
@@ -171,6 +187,41 @@ def test_corruption_leaves_the_file_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(CorruptLogError, match="restore the log"):
         reopen(tmp_path)
     assert path.read_bytes() == bytes(data)
+
+
+def test_most_syncs_leave_the_file_as_long_as_it_was(tmp_path: Path) -> None:
+    room_bytes = wal.REAL_FILES.room_bytes
+    sizes = with_room(tmp_path, 400)
+    assert all(size % room_bytes == 0 for size in sizes)
+    assert len(set(sizes)) == len(wal.without_room(read(tmp_path))) // room_bytes + 1
+    assert reopen(tmp_path).recovered == [{"v": value} for value in range(400)]
+    assert records_of(str(tmp_path / wal.FILE_NAME)) == reopen(tmp_path).recovered
+
+
+def test_a_log_goes_on_where_it_ended_and_not_behind_its_room(tmp_path: Path) -> None:
+    with_room(tmp_path, 3)
+    with_room(tmp_path, 3)
+    log = reopen(tmp_path)
+    assert log.recovered == [{"v": value} for value in (0, 1, 2) * 2]
+    assert log.note == ""
+
+
+def test_the_last_frame_is_no_less_trusted_for_the_room_behind_it(
+    tmp_path: Path,
+) -> None:
+    with_room(tmp_path, 3)
+    path = tmp_path / wal.FILE_NAME
+    data = bytearray(read(tmp_path))
+    end = len(wal.without_room(bytes(data)))
+    data[end - 3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorruptLogError, match="all of its bytes are there"):
+        reopen(tmp_path)
+    data[end - 3 :] = bytes(len(data) - end + 3)  # its end never reached the disk
+    path.write_bytes(data)
+    log = reopen(tmp_path)
+    assert log.recovered == [{"v": 0}, {"v": 1}]
+    assert "cut off a torn tail" in log.note
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,8 @@ class Disk(Files):
             have ended.
     """
 
+    room_bytes = 1
+
     def __init__(self, now_ns: Callable[[], int]) -> None:
         self.rules: Sequence[DiskRule] = ()
         self.counters = DiskCounters()
