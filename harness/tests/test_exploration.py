@@ -312,7 +312,7 @@ def choices(of: Space) -> st.SearchStrategy[Choice]:
         Choice,
         kinds.map(lambda some: tuple(sorted(some))),
         st.sampled_from(sorted(of.triggers)),
-        st.sampled_from(of.rhythms),
+        st.sampled_from(sorted(of.rhythms)),
         st.sampled_from(sorted(of.lengths)),
         st.sampled_from(sorted(of.sizes)),
         st.sampled_from(sorted(of.paces)),

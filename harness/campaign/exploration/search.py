@@ -7,10 +7,10 @@ gain by the second, and begin with beliefs (`space`); most bugs are found while 
 count.
 
 A run of nodes that observe their terms gains by its upheavals (`signatures`), any other
-by features that no run before had. This, and that a variation has a seed of its own,
-was measured over 18 mutants that are hard to find in the simulator: variations of what
-was close to trouble convicted as often by the second as fresh plans, those of what was
-new two thirds as often, and those that kept half of the seeds a third as often.
+by features that no run before had. Of 18 mutants that are hard to find in the
+simulator, variations of what was close to trouble convicted as often by the second as
+fresh plans, and those of what was new two thirds as often. Variations have seeds of
+their own: with the same one, what a run lacked to fail it often lacks again.
 
 The search is deterministic: the same seed and the same outcomes in the same order give
 the same experiments.

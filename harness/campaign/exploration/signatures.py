@@ -17,8 +17,8 @@ Features are hashes of short descriptions:
 Nodes' clocks may be wrong, as faults set them; then the order in the cluster is, too,
 and a feature more or less is no harm. Messages themselves are not recorded by either
 world, so sequences of them are seen only through what nodes observe. To have the
-simulator tell which types of message reach a node in a row was tried, and no plan that
-was chosen by that convicted sooner.
+simulator tell which types of message reach a node in a row was tried: variations of
+plans that were kept for these convicted no sooner.
 
 A run was close to trouble if leaders changed while clients wanted something of them:
 `upheavals` counts how often a node saw a greater term, epoch or ballot than before

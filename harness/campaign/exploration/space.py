@@ -56,7 +56,13 @@ of all lengths; long ones, most of which overlap; each passing on to the next. Q
 spells are shorter than in other runs, as a run is judged by how much it shows a second.
 The last one is that of `run`.
 """
-USUAL_RHYTHM = "usual"
+RHYTHM_BELIEFS: Mapping[str, Mapping[str, float]] = {
+    "os": {"bursts": 1.0, "mixed": 2.0, "spells": 4.0, "relays": 1.0, "usual": 4.0},
+    "sim": {"bursts": 1.0, "mixed": 1.0, "spells": 1.0, "relays": 1.0},
+}
+"""World -> how good rhythms are believed to be. In the simulator others than the usual
+one convict sooner. Real nodes give up on each other after seconds, and what they do
+then shows only if faults outlast that."""
 
 TRIGGERS: Mapping[str, float] = {"times": 0.0, "moments": 0.8, "both": 0.4}
 """What sets faults off -> the part of them that wait for an event."""
@@ -68,10 +74,14 @@ LENGTHS_S: Mapping[str, Mapping[str, float]] = {
     "sim": {"short": 4.0, "middle": 8.0, "long": 20.0},
 }
 """World -> how long runs are."""
-JUDGED_BELIEFS: Mapping[str, float] = {"long": 4.0, "middle": 4.0, "short": 1.0}
-"""A run that is judged while it lasts ends at its conviction. So a long one wastes
-nothing, and spares the start and the end of several short ones; but several have more
-chances of conditions that show something."""
+JUDGED_BELIEFS: Mapping[str, Mapping[str, float]] = {
+    "os": {"long": 6.0, "middle": 3.0, "short": 1.0},
+    "sim": {"long": 4.0, "middle": 4.0, "short": 1.0},
+}
+"""World -> how good lengths are believed to be. A run that is judged while it lasts
+ends at its conviction. So a long one wastes nothing, and spares the start and the end
+of several short ones, which take seconds in real runs. Several have more chances of
+conditions that show something."""
 UNJUDGED_BELIEFS: Mapping[str, float] = {"middle": 4.0, "short": 2.0, "long": 1.0}
 """A run that is judged at its end only has to be paid to its end."""
 
@@ -125,12 +135,12 @@ class Pace:
 
 PACES: Mapping[str, Pace] = {
     "usual": Pace(real_belief=3.0),
-    "few clients": Pace(clients=0.5),
+    "few clients": Pace(clients=0.5, belief=2.0),
     "few keys": Pace(clients=0.5, has_few_keys=True),
     "patient": Pace(op_timeout_s=6.0, belief=0.5, real_belief=3.0),
-    "calm": Pace(rate=0.4, clients=0.5, belief=4.0),
-    "calm, few keys": Pace(rate=0.4, clients=0.5, has_few_keys=True, belief=4.0),
-    "quiet": Pace(rate=0.2, clients=0.5, belief=4.0),
+    "calm": Pace(rate=0.5, clients=0.5, belief=4.0),
+    "calm, few keys": Pace(rate=0.5, clients=0.5, has_few_keys=True, belief=3.0),
+    "quiet": Pace(rate=0.25, clients=0.5, belief=3.0),
     "busy": Pace(rate=2.0, has_few_keys=True, belief=0.5),
 }
 """Names of paces. With few keys, more operations meet what one of them left behind. A
@@ -172,9 +182,8 @@ class Space:
 
     Attributes:
         kinds: The kinds of fault.
-        rhythms: The words for rhythms.
-        triggers, lengths, sizes, paces: The words for choices that differ here, and how
-            good they are believed to be.
+        triggers, rhythms, lengths, sizes, paces: The words for other choices that there
+            are here, and how good they are believed to be.
     """
 
     def __init__(self, spec: TestSpec, *, any_size: bool = False) -> None:
@@ -195,12 +204,9 @@ class Space:
             for word, belief in TRIGGER_BELIEFS.items()
             if self.events or not TRIGGERS[word]
         }
-        # In the simulator others convict sooner; what real runs need is not known.
-        self.rhythms = tuple(
-            word for word in RHYTHMS if word != USUAL_RHYTHM or spec.world == "os"
-        )
+        self.rhythms = RHYTHM_BELIEFS[spec.world]
         judge = monitor.of_run(self.spec, system.invariants, Path())
-        self.lengths = UNJUDGED_BELIEFS if judge is None else JUDGED_BELIEFS
+        self.lengths = UNJUDGED_BELIEFS if judge is None else JUDGED_BELIEFS[spec.world]
         self.sizes = {
             word: belief
             for word, belief in SIZE_BELIEFS[spec.world].items()
@@ -274,8 +280,8 @@ class Space:
     ) -> Experiment:
         """`one` with its plan changed a little, maybe by steps of `other`."""
         nodes = one.spec.nodes
-        rhythms = random.choice(self.rhythms)
-        parts, rhythm = self._parts(random, self.kinds, rhythms, nodes)
+        word = random.choice(list(self.rhythms))
+        parts, rhythm = self._parts(random, self.kinds, word, nodes)
         if other.spec.nodes != nodes:  # its faults may be for nodes that are not there
             other = one
         material = Material(
