@@ -61,7 +61,7 @@ SHRINK_S = 60.0
 most; `shrink RUN` goes on from there."""
 SHRINK_LEAST_S = 10.0
 """The same at least, when the budget is all but gone."""
-OS_SHRINK_LEAST_S = 90.0
+OS_SHRINK_LEAST_S = 40.0
 """Real seconds below which it makes no sense to shrink a failure of real processes."""
 SEARCH_SHARE = 0.6
 """The part of the budget after which no run begins if there is a failure; the rest is

@@ -599,7 +599,8 @@ def test_a_broken_protocol_is_found_and_its_failure_is_told(
         ("sim", 1000.0, False, True, 60.0),
         ("sim", 10.0, True, False, 10.0),
         ("os", 1000.0, True, False, 300.0),
-        ("os", 200.0, True, True, 0.0),
+        ("os", 200.0, True, False, 60.0),
+        ("os", 80.0, True, True, 0.0),
     ],
 )
 def test_a_part_of_the_budget_is_for_making_failures_smaller(
