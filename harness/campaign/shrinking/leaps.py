@@ -50,7 +50,7 @@ HEAL_S_MAX = 3.0
 LIMIT_S = 10.0
 EVENT_CHANCE = 0.6
 OWN_EVENT_CHANCE = 0.4
-"""Part of the faults at events that stay at their own."""
+"""Part of the faults that waited for an event which wait for the same."""
 NEIGHBOURS_CHANCE = 0.5
 NEIGHBOURS_MORE = 2
 """Part of the experiments whose faults are neighbours in the plan, with so many others
@@ -58,7 +58,9 @@ among them at most."""
 OBSERVER_CHANCE = 0.5
 """Part of the faults at events that are for the node of the event."""
 SIMPLER_CHANCE = 0.5
-"""Part of the faults that are made simpler, as their nemesis or all plans know it."""
+"""Part of the faults that are made simpler."""
+SAID_CHANCE = 0.5
+"""Part of what these still say beside their target, if no nemesis knows better."""
 SMALL_CHANCE = 0.7
 SEEDS = 100
 
@@ -135,12 +137,8 @@ def _step(
 ) -> Step:
     """A step with the fault of another, at an event or a time."""
     fault = step.fault
-    nemesis = registry.find("nemesis", fault.kind).factory({})
-    if isinstance(nemesis, Reducible) and random.random() < SIMPLER_CHANCE:
-        known = list(nemesis.simpler(fault, experiment.spec.node_names))
-        fault = random.choice(known) if known else fault
-    elif random.random() < SIMPLER_CHANCE:
-        fault = _plainer(random, fault, experiment.spec.node_names)
+    if random.random() < SIMPLER_CHANCE:
+        fault = _simpler(random, fault, experiment.spec.node_names)
     heal_s = min(HEAL_S_MAX, step.heal_after_s)
     if step.at.event is not None and random.random() < OWN_EVENT_CHANCE:
         at = Trigger(event=step.at.event, count=step.at.count)
@@ -154,12 +152,19 @@ def _step(
     return replace(step, at=at, fault=fault, heal_after_s=heal_s)
 
 
-def _plainer(random: Random, fault: Fault, nodes: Sequence[str]) -> Fault:
-    """A fault that says less, and strikes all nodes where it named some."""
+def _simpler(random: Random, fault: Fault, nodes: Sequence[str]) -> Fault:
+    """A simpler fault, if its nemesis knows some; else it says less.
+
+    That one strikes all nodes where it named some, which in a small cluster is simple.
+    """
+    nemesis = registry.find("nemesis", fault.kind).factory({})
+    if isinstance(nemesis, Reducible):
+        known = list(nemesis.simpler(fault, nodes))
+        return random.choice(known) if known else fault
     params = {
         name: value
         for name, value in fault.params.items()
-        if name == "target" or random.random() < 0.5
+        if name == "target" or random.random() < SAID_CHANCE
     }
     if isinstance(params.get("target"), list):
         params["target"] = list(nodes)
