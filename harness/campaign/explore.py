@@ -61,7 +61,7 @@ SHRINK_S = 60.0
 most; `shrink RUN` goes on from there."""
 SHRINK_LEAST_S = 10.0
 """The same at least, when the budget is all but gone."""
-OS_SHRINK_LEAST_S = 40.0
+OS_SHRINK_LEAST_S = 30.0
 """Real seconds below which it makes no sense to shrink a failure of real processes."""
 SEARCH_SHARE = 0.6
 """The part of the budget after which no run begins if there is a failure; the rest is
@@ -316,8 +316,12 @@ class Exploration:
             return False
         if self._runs is not None and self._begun >= self._runs:
             return False
-        if self._budget_s is not None and spent_s >= self._budget_s * self._share():
-            return False
+        if self._budget_s is not None:
+            left_s = self._budget_s * self._share() - spent_s
+            # One that would take the time for making failures smaller is not begun.
+            run_s = spent_s * self._jobs / tally.runs if tally.failures else 0.0
+            if left_s <= run_s:
+                return False
         self._begun += 1
         return True
 
