@@ -11,6 +11,10 @@ Only the latest reads matter, so reads are gone through from the last one back, 
 what is still undecided: nearly all of what was added is in the last read. An element is
 no longer looked for once all reads that are left had ended when its add was invoked.
 
+Where nodes converge, every node must have everything in the end. So a read of f
+`final-read`, which a workload asks of every node, may miss no element that was known
+before it began: one that others have is *missing at the end*.
+
 What is lost may turn up later. But a stale element stays stale, or gets lost after all,
 and a read that holds an element twice stays as it was: these are final.
 """
@@ -23,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from checkers.findings import draw
-from checkers.functions import ADDS, READS, REMOVALS, Functions
+from checkers.functions import ADDS, READS, REMOVALS, Functions, stem
 from checkers.set import SHRINKS
 from checkers.tallies import (
     UNKNOWN_BEGIN,
@@ -64,6 +68,9 @@ FUNCTIONS = Functions(
     against=dict.fromkeys(REMOVALS, SHRINKS),
 )
 
+FINAL = "final-read"
+"""Reads of every node after it had time to hear of everything."""
+
 QUANTILES = (0, 0.5, 0.95, 0.99, 1)
 """Of latencies, as Jepsen and Maelstrom tell them."""
 
@@ -85,6 +92,8 @@ class _Element:
     """When the latest read without it began."""
     absent_read: Op | None = None
     """The completion of that read."""
+    missed_by: Op | None = None
+    """The completion of a final read that lacks it although it was known before."""
 
     @property
     def is_stable(self) -> bool:
@@ -151,7 +160,17 @@ class _Set:
         """The elements, with the latest reads that held each and that did not."""
         self._find_present()
         self._find_absent()
+        for read in self.reads:
+            if stem(read.op.f) == FINAL:
+                self._find_missed(read)
         return self.members.values()
+
+    def _find_missed(self, final: _Read) -> None:
+        names = final.names()
+        for name, one in self.members.items():
+            is_owed = one.known is not None and one.known.index < final.begun
+            if is_owed and name not in names:
+                one.missed_by = one.missed_by or final.op
 
     def _find_present(self) -> None:
         undecided = set(self.members)
@@ -189,7 +208,7 @@ class _Set:
 class SetFullChecker:
     """Judges what became of every element of a set."""
 
-    presume_end = frozenset({"lost"})
+    presume_end = frozenset({"lost", "missing-at-end"})
 
     final_on_prefix = frozenset({"duplicate", "stale-read"})
 
@@ -211,7 +230,10 @@ class SetFullChecker:
         for one in fates:
             if one.is_lost:
                 anomalies.append(_missing(history, known, one, "lost"))
-            elif one.is_stable and one.is_stale:
+                continue
+            if one.missed_by is not None:
+                anomalies.append(_missing(history, known, one, "missing-at-end"))
+            if one.is_stable and one.is_stale:
                 stale += 1
                 if self._linearizable:
                     anomalies.append(_missing(history, known, one, "stale-read"))
@@ -221,6 +243,7 @@ class SetFullChecker:
             "stable": stable,
             "lost": sum(one.is_lost for one in fates),
             "stale": stale,
+            "missing_at_end": sum(e.missed_by is not None for e in fates),
             "never_read": sum(not (e.is_stable or e.is_lost) for e in fates),
             **_latencies(history, fates),
         }
@@ -231,6 +254,14 @@ class SetFullChecker:
             empty="no element was ever seen for good",
             known=known,
         )
+
+
+ENDS = {
+    "lost": ", nor does any read begun later.",
+    "stale-read": "; later reads do.",
+    "missing-at-end": ". It was the final read{node}; others have it.",
+}
+"""Anomaly -> the end of the sentence about an element that a read misses."""
 
 
 def _latencies(history: History, fates: Iterable[_Element]) -> dict[str, Any]:
@@ -293,7 +324,8 @@ def _duplicates(history: History, read: Op) -> list[Anomaly]:
 
 
 def _missing(history: History, known: Known, one: _Element, name: str) -> Anomaly:
-    first, read = one.known, one.absent_read
+    first = one.known
+    read = one.missed_by if name == "missing-at-end" else one.absent_read
     assert first is not None
     assert read is not None
     begun = invocation(history, read)
@@ -302,9 +334,7 @@ def _missing(history: History, known: Known, one: _Element, name: str) -> Anomal
         f"{one.value!r} was {how} (process {first.process}) before process "
         f"{read.process} began a read that does not hold it"
     )
-    sentence += (
-        ", nor does any read begun later." if name == "lost" else "; later reads do."
-    )
+    sentence += ENDS[name].format(node=f" of {read.node}" if read.node else "")
     reason = f"{one.value!r} was known before the read began"
     return Anomaly(
         name,

@@ -2,7 +2,7 @@
 
 Maelstrom's `g-set`. Nodes may answer from what they know, so a read may be stale. At
 the end, when nodes had time to tell each other (`settle_s`), each is read. Promise: no
-element is lost (`set-full`).
+element is lost, nor missing anywhere in the end (`set-full`).
 
 Each answer is the whole set, so reads become rarer as the set grows: otherwise answers
 would soon take all of the run's time. A full set gets no more elements and is read once
@@ -63,7 +63,7 @@ class GSetCodec(WireCodec):
 
     @override
     def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
-        if body.get("type") != f"{op.f}_ok":
+        if body.get("type") != ("add_ok" if op.f == "add" else "read_ok"):
             raise NodeReply(
                 definite=False, text=f"answered {op.f} with {body.get('type')!r}"
             )
@@ -85,7 +85,7 @@ class GSet(Workload):
     name = "g_set"
     requires = frozenset({"grow-set"})
     codec: WireCodec = GSetCodec()
-    idempotent: frozenset[str] = frozenset({"read"})
+    idempotent: frozenset[str] = frozenset({"read", "final-read"})
     options: Sequence[Option] = OPTIONS
     adds = "add"
     """The function that adds an element."""
@@ -114,7 +114,7 @@ class GSet(Workload):
     @override
     def final_generator(self, concurrency: int) -> Generator:
         """Every thread reads its node's set."""
-        return once_per_thread(lambda: [Invocation("read")], concurrency)
+        return once_per_thread(lambda: [Invocation("final-read")], concurrency)
 
     @override
     def checkers(self) -> dict[str, Checker]:

@@ -5,9 +5,10 @@ each node's neighbours, to whom it may pass messages on. They may tell others, o
 nobody; it is a hint. Each read is answered with all messages that the node has, in any
 order. At the end, when nodes had time to tell each other (`settle_s`), each is read.
 
-Promise: no message is lost whose broadcast was acknowledged, or which anybody has read
-(`set-full`, which also tells how long messages took to be everywhere). To broadcast in
-one order, and to deliver each message once, is the workload `broadcast`.
+Promise: no message is lost whose broadcast was acknowledged, or which anybody has read,
+and none is missing anywhere in the end (`set-full`, which also tells how long messages
+took to be everywhere). To broadcast in one order, and to deliver each message once, is
+the workload `broadcast`.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class GossipCodec(WireCodec):
 
     @override
     def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
-        if body.get("type") != f"{op.f}_ok":
+        if body.get("type") != ("broadcast_ok" if op.f == "broadcast" else "read_ok"):
             raise NodeReply(
                 definite=False, text=f"answered {op.f} with {body.get('type')!r}"
             )

@@ -22,11 +22,13 @@ import asyncio
 import json
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
+from harness.errors import HarnessError
 from harness.options import Number, OneOf
 from harness.override import override
 from harness.registry import Option, Plugin, settings
@@ -47,7 +49,7 @@ from harness.workload import Opening
 from harness.worlds.places import Launch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from harness.systems.maelstrom_services import Service
     from harness.systems.system import SystemFactory
@@ -151,6 +153,7 @@ class Maelstrom(WireSystem):
         self._opening: Opening | None = None
         self._offered = services(Random(self.name), time.monotonic)
         self._links: dict[str, HarnessLink] = {}
+        self._starts: Counter[str] = Counter()
 
     def attune(self, workload: Workload) -> None:
         """Take note of what the workload's nodes are told first."""
@@ -160,6 +163,7 @@ class Maelstrom(WireSystem):
     def launch(self, place: NodePlace) -> Launch:
         """The command of the program beside the node, which starts the node."""
         self._links.pop(place.name, None)
+        self._starts[place.name] += 1
         nodes = list(place.cluster)
         opening = self._opening.opening(nodes) if self._opening is not None else None
         router = next(iter(place.peers.values()), "")
@@ -167,6 +171,7 @@ class Maelstrom(WireSystem):
             [
                 *(sys.executable, "-I", "-S", str(BRIDGE)),
                 *("--nodes", ",".join(nodes)),
+                *("--starts", str(self._starts[place.name] - 1)),
                 *("--patience-s", str(self._patience_s)),
                 *("--opening", "" if opening is None else json.dumps(opening)),
                 *self._latency,
@@ -198,12 +203,22 @@ class Maelstrom(WireSystem):
         return None
 
     async def _connect(self, place: NodePlace) -> HarnessLink | None:
-        listen = place.listen
+        listen, nodes = place.listen, list(place.cluster)
         loop = asyncio.get_running_loop()
+
+        def pass_on(message: Message) -> None:
+            """Give an answer to the node that was asked; the number tells which."""
+            number = message.body.get("in_reply_to")
+            asked = nodes[number % len(nodes)] if type(number) is int else ""
+            if asked in self._links:
+                self._links[asked].forward(message)
+
         try:
             async with asyncio.timeout(READY_CONNECT_TIMEOUT_S):
                 _, link = await loop.create_connection(
-                    lambda: HarnessLink(place.name, self._offered, self.counters),
+                    lambda: HarnessLink(
+                        place.name, self._offered, self.counters, pass_on
+                    ),
                     listen.host,
                     listen.port,
                 )
@@ -219,6 +234,7 @@ class HarnessLink(asyncio.Protocol):
         node: The node's name.
         offered: The services, by name.
         counters: Gets what is reported.
+        pass_on: Takes answers to requests that other nodes were sent.
 
     Attributes:
         ready: Whether the node has answered all that comes before clients' requests.
@@ -226,13 +242,18 @@ class HarnessLink(asyncio.Protocol):
     """
 
     def __init__(
-        self, node: str, offered: Mapping[str, Service], counters: MaelstromCounters
+        self,
+        node: str,
+        offered: Mapping[str, Service],
+        counters: MaelstromCounters,
+        pass_on: Callable[[Message], None],
     ) -> None:
         self.ready = False
         self.is_closed = False
         self._node = node
         self._offered = offered
         self._counters = counters
+        self._pass_on = pass_on
         self._splitter = LineSplitter()
         self._transport: asyncio.Transport
         self._reported: dict[str, int] = {}
@@ -240,7 +261,7 @@ class HarnessLink(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say who we are."""
         self._transport = cast("asyncio.Transport", transport)
-        self._send(CONTROL_NAME, {"type": "harness_link"})
+        self.forward(Message(CONTROL_NAME, self._node, {"type": "harness_link"}))
 
     def data_received(self, data: bytes) -> None:
         """Serve requests, and take reports."""
@@ -254,6 +275,19 @@ class HarnessLink(asyncio.Protocol):
                 self._serve(message)
             elif message.dest == CONTROL_NAME:
                 self._take(message.body)
+            else:
+                self._pass_on(message)
+
+    def forward(self, message: Message) -> None:
+        """Send a message on to the program beside the node, if it is still there."""
+        if self.is_closed:
+            return
+        try:
+            line = encode(message)
+        except HarnessError:  # it is too long, as the value that it carries is
+            self._counters.oversize += 1
+            return
+        self._transport.write(line)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Note that the program beside the node has ended."""
@@ -262,10 +296,7 @@ class HarnessLink(asyncio.Protocol):
     def _serve(self, message: Message) -> None:
         self._counters.service_messages += 2
         answer = self._offered[message.dest].answer(message.src, message.body)
-        self._send(message.dest, answer)
-
-    def _send(self, src: str, body: dict[str, Any]) -> None:
-        self._transport.write(encode(Message(src, self._node, body)))
+        self.forward(Message(message.dest, self._node, answer))
 
     def _take(self, report: Mapping[str, Any]) -> None:
         self.ready = report.get("ready") is True

@@ -159,6 +159,17 @@ class Gathers(Service):
         return {"type": "read_ok", "value": list(self.elements)}
 
 
+class Spreads(Service):
+    """Messages in no order, as `gossip` wants them."""
+
+    def on_broadcast(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.elements.append(body["message"])
+        return {"type": "broadcast_ok"}
+
+    def on_read(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        return {"type": "read_ok", "messages": list(self.elements)}
+
+
 class Client:
     def __init__(self, service: Service, workload: Workload) -> None:
         self.service, self.codec = service, workload.codec
@@ -233,6 +244,13 @@ class LosesAppends(Service):
         for key, value in self.state.items():
             if isinstance(value, list) and len(value) == 9:
                 self.state[key] = value[:-1]
+        return answer
+
+
+class ForgetsWrites(Service):
+    def on_txn(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = super().on_txn(node, body)
+        self.state = {k: 8 if v == 9 else v for k, v in self.state.items()}
         return answer
 
 
@@ -354,6 +372,17 @@ class GathersHalf(Gathers):
         return super().on_add(node, body) if node != "n2" else {"type": "add_ok"}
 
 
+class SpreadsHalf(Spreads):
+    """Whoever asks one of the nodes does not see the newest messages."""
+
+    def on_read(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = super().on_read(node, body)
+        return {
+            **answer,
+            "messages": answer["messages"][: -5 if node == "n2" else None],
+        }
+
+
 class ForksLong(Service):
     """Two nodes are late, each with the writes that the other shows at once."""
 
@@ -375,6 +404,7 @@ BROKEN: dict[str, type[Service]] = {
     "counter": CountsTwice,
     "echo": Mumbles,
     "g_set": GathersHalf,
+    "gossip": SpreadsHalf,
     "kafka": ForgetsMessages,
     "kv": ForgetsKeys,
     "leader": TwoLeaders,
@@ -383,12 +413,18 @@ BROKEN: dict[str, type[Service]] = {
     "long_fork": ForksLong,
     "pn_counter": CountsHalf,
     "queue": LosesAppends,
+    "rw_register": ForgetsWrites,
     "set": LosesAppends,
     "unique_ids": CountsPerNode,
 }
-CORRECT: dict[str, type[Service]] = {"g_set": Gathers, "pn_counter": Counts}
+CORRECT: dict[str, type[Service]] = {
+    "g_set": Gathers,
+    "gossip": Spreads,
+    "pn_counter": Counts,
+}
 SETTLED: dict[str, dict[str, str]] = {
     "g_set": {"settle_s": "0"},
+    "gossip": {"settle_s": "0"},
     "pn_counter": {"settle_s": "0"},
 }
 NEEDS = {
@@ -398,6 +434,7 @@ NEEDS = {
     "list_append": "list-append",
     "long_fork": "long-fork",
     "pn_counter": "pn-counter",
+    "rw_register": "rw-register",
     "unique_ids": "unique-ids",
 }
 

@@ -14,9 +14,12 @@ started and killed with it, so that a node's end takes along what it had not sen
 and what it had not read, and a pause holds up both.
 
 Clients and the harness speak the wire protocol of WIRE.md. A node is shown requests
-under numbers of the bridge's own: those of clients repeat on each connection. Requests
-of the harness itself (`status`, ...) are answered here, with error 10: many Maelstrom
-nodes end when they are asked for what they do not know.
+under numbers that no other request of the run has: those of clients repeat on each
+connection. A node may pass a request on, and any node may answer it: so an answer to
+another node's request goes there by way of the harness, which meets no fault either.
+The number tells whose request it was. Requests of the harness itself (`status`, ...)
+are answered here, with error 10: many Maelstrom nodes end when they are asked for what
+they do not know.
 
 Standard library only, as the node's machine may have nothing else. Times are counted in
 ticks, as a node's clocks may be skewed and its processes paused.
@@ -43,6 +46,9 @@ LINE_BYTES_MAX = 1 << 20
 
 WAITING_BYTES = 8 << 20
 """Bytes that may wait for a slow reader before no more is taken from others."""
+
+REQUESTS_A_START = 1_000_000
+"""Requests that a process numbers before its numbers are those of the next."""
 
 TICK_S = 0.1
 STRAYS_SHOWN = 3
@@ -131,6 +137,16 @@ class _Lines(asyncio.Protocol):
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(line)
 
+    def hold(self) -> None:
+        """Read no more for now."""
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read again."""
+        if self.transport is not None:
+            self.transport.resume_reading()
+
     def take(self, line: bytes) -> None:
         """Handle a line that came."""
 
@@ -166,13 +182,11 @@ class _Lines(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         for source in self._sources():
-            if source.transport is not None:
-                source.transport.pause_reading()
+            source.hold()
 
     def resume_writing(self) -> None:
         for source in self._sources():
-            if source.transport is not None:
-                source.transport.resume_reading()
+            source.go_on()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.transport = None
@@ -234,6 +248,7 @@ class Bridge:
     Args:
         name: The node's name.
         nodes: All nodes, in order.
+        starts: How often the node was started before.
         opening: Body of a request that the node gets behind `init`; None for none.
         draw_latency_s: Draws how long a message to a node or service takes.
         patience_s: How long the node may take to answer `init`.
@@ -243,12 +258,14 @@ class Bridge:
         self,
         name: str,
         nodes: Sequence[str],
+        starts: int,
         opening: Message | None,
         draw_latency_s: Callable[[], float],
         patience_s: float,
     ) -> None:
         self._name = name
         self._nodes = nodes
+        self._place = nodes.index(name)
         self._openings = [{"type": "init", "node_id": name, "node_ids": list(nodes)}]
         self._openings += [opening] if opening is not None else []
         self._draw_latency_s = draw_latency_s
@@ -263,7 +280,7 @@ class Bridge:
         self._router = _FromRouter(self)
         self._unsent: list[bytes] = []  # for the harness, before it has connected
         self._messages = 0
-        self._requests = 0
+        self._requests = starts * REQUESTS_A_START
         # Number of a request -> who asked, its name, and the number that it gave.
         self._asked: dict[int, tuple[_Caller | None, str, Any]] = {}
         self._counts = dict.fromkeys(("printed", "unknown", "oversize"), 0)
@@ -279,6 +296,7 @@ class Bridge:
             there, _, at = router.rpartition(":")
             await loop.create_connection(lambda: self._router, there, int(at))
             self._router.write(self._name.encode() + b"\n")
+            self._router.hold()  # until the node knows its name
         try:
             self._process = start(command)
         except OSError as error:
@@ -324,8 +342,10 @@ class Bridge:
     def from_caller(self, caller: _Caller, message: Message) -> None:
         """Handle a message of a client, or of the harness or one of its services."""
         body, src = message["body"], message["src"]
-        if caller is self.harness:
+        if caller is self.harness and message["dest"] == self._name:
             self._after_latency(lambda: self._to_node(src, body))
+        elif caller is self.harness:
+            self._answer(message)
         elif body.get("type") == HARNESS_LINK:
             self.harness = caller
             caller.holds_up(lambda: [self._stdout])
@@ -352,14 +372,20 @@ class Bridge:
 
     def _ask(self, caller: _Caller | None, src: str, body: Message) -> None:
         self._requests += 1
-        self._asked[self._requests] = caller, src, body.get("msg_id")
-        self._to_node(src, {**body, "msg_id": self._requests})
+        number = self._requests * len(self._nodes) + self._place
+        self._asked[number] = caller, src, body.get("msg_id")
+        self._to_node(src, {**body, "msg_id": number})
 
     def _answer(self, message: Message) -> None:
-        """Give an answer to the client that asked."""
+        """Give an answer to the client that asked, here or at another node."""
         dest, body = message["dest"], message["body"]
         number = body.get("in_reply_to")
-        known = self._asked.get(number) if type(number) is int else None
+        if type(number) is not int:
+            number = self._place  # nobody's
+        known = self._asked.get(number)
+        if number > 0 and number % len(self._nodes) != self._place:
+            self._to_harness(as_line(message))
+            return
         if known is None or known[1] != dest:
             self._counts["unknown"] += 1
             if self._counts["unknown"] <= STRAYS_SHOWN:
@@ -396,6 +422,8 @@ class Bridge:
             return
         self._openings.pop(0)
         self._open()
+        if self.ready:
+            self._router.go_on()
         self._report()
 
     def _to_node(self, src: str, body: Message) -> None:
@@ -404,8 +432,7 @@ class Bridge:
     def _numbered(self, src: str, dest: str, body: Message) -> Message:
         """A message with a number that no other has, as Maelstrom's have one."""
         self._messages += 1
-        place = self._nodes.index(self._name)
-        number = self._messages * len(self._nodes) + place
+        number = self._messages * len(self._nodes) + self._place
         return {"id": number, "src": src, "dest": dest, "body": body}
 
     def _after_latency(self, carry: Callable[[], None]) -> None:
@@ -499,6 +526,7 @@ def main() -> NoReturn:
     options.add_argument("--latency-dist", default="constant")
     options.add_argument("--patience-s", type=float, default=10.0)
     options.add_argument("--nodes", required=True)
+    options.add_argument("--starts", type=int, default=0)
     options.add_argument("--opening", default="")
     options.add_argument("command", nargs=argparse.REMAINDER)
     given = options.parse_args()
@@ -508,6 +536,7 @@ def main() -> NoReturn:
     bridge = Bridge(
         name,
         given.nodes.split(","),
+        given.starts,
         json.loads(given.opening) if given.opening else None,
         latency(given.latency_ms, given.latency_dist, chance),
         given.patience_s,
