@@ -59,8 +59,8 @@ def cells_of(body: Mapping[str, Any]) -> list[str]:
     if "token" in FIELDS[kind] and type(body["token"]) is not int:
         raise refusal(MALFORMED_REQUEST, "a token is a whole number")
     if kind == "txn":
-        return list(dict.fromkeys(_cell("key", key) for _, key, _ in _micro_ops(body)))
-    return [_cell("lock" if kind in LOCKS else "key", body["key"])]
+        return list(dict.fromkeys(cell("key", key) for _, key, _ in _micro_ops(body)))
+    return [cell("lock" if kind in LOCKS else "key", body["key"])]
 
 
 def is_read(body: Mapping[str, Any]) -> bool:
@@ -107,7 +107,12 @@ def refusal(code: int, text: str) -> NodeReply:
     return NodeReply(definite=True, text=text, code=code)
 
 
-def _cell(kind: str, key: Any) -> str:
+def cell(kind: str, key: Any) -> str:
+    """The name of the cell of a key (`kind` "key") or of a lock ("lock").
+
+    Raises:
+        NodeReply: It can't be a key.
+    """
     if type(key) not in {int, str}:
         raise refusal(MALFORMED_REQUEST, "a key must be a whole number or a text")
     return f"{kind}/{json.dumps(key)}"
@@ -133,24 +138,24 @@ def _transact(
     writes: dict[str, Any] = {}
     done = []
     for f, key, value in txn:
-        cell = _cell("key", key)
-        before = writes[cell] if cell in writes else held.get(cell)
+        name = cell("key", key)
+        before = writes[name] if name in writes else held.get(name)
         result = value
         if f == "r":
             result = before
         elif f == "w":
-            writes[cell] = value
+            writes[name] = value
         elif f == "append":
-            writes[cell] = [*_as(list, before, key), value]
+            writes[name] = [*_as(list, before, key), value]
         elif f == "add":
-            result = writes[cell] = _as(int, before, key) + value
+            result = writes[name] = _as(int, before, key) + value
             if result < 0:
                 raise refusal(ABORT, f"key {key!r} would fall to {result}")
         else:
             elements = _as(list, before, key)
             result = elements[0] if elements else None
             if elements:
-                writes[cell] = elements[1:]
+                writes[name] = elements[1:]
         done.append([f, key, result])
     return done, writes
 

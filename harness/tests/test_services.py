@@ -27,6 +27,7 @@ MATRIX = {
     "rw_register unique_ids",
     "multi_paxos": f"{TRANSACTIONS} echo kv leader lock register",
     "paxos": "consensus echo",
+    "postgresql": f"{TRANSACTIONS} kv lock register",
     "pysyncobj": f"{TRANSACTIONS} kv lock register",
     "raft": f"{TRANSACTIONS} echo kv leader lock register",
     "redis": f"{TRANSACTIONS} kv lock register",
@@ -41,7 +42,7 @@ NOT_SUPPORTED = " (10)"
 """How the error of an operation ends whose request a node does not know."""
 
 EMBEDDED = {"lmdb", "sqlite"}
-THIRD_PARTIES = {"etcd", "maelstrom", "pysyncobj", "redis", *EMBEDDED}
+THIRD_PARTIES = {"etcd", "maelstrom", "postgresql", "pysyncobj", "redis"} | EMBEDDED
 REFERENCE = [name for name in MATRIX if name not in THIRD_PARTIES]
 
 
@@ -73,14 +74,15 @@ def test_raft_and_etcd_change_members_and_all_bear_the_other_faults() -> None:
     nemeses = {n: made.factory({}) for n, made in registry.plugins("nemesis").items()}
     spared = [
         (system, kind, why)
-        for system in (*MATRIX.keys() - EMBEDDED, "launch")
+        for system in (*MATRIX.keys() - EMBEDDED - {"postgresql"}, "launch")
         for kind, nemesis in nemeses.items()
         if (why := services.why_spared(made(system), nemesis))
     ]
     assert {kind for _, kind, _ in spared} == {"membership"}
     assert {why for *_, why in spared} == {"its nodes don't serve membership"}
     changing = {"raft", "etcd", "launch"}
-    assert {system for system, *_ in spared} == MATRIX.keys() - {*changing, *EMBEDDED}
+    spare = MATRIX.keys() - {*changing, *EMBEDDED, "postgresql"}
+    assert {system for system, *_ in spared} == spare
     unsure = {
         (system, kind)
         for system in changing
@@ -93,6 +95,9 @@ def test_raft_and_etcd_change_members_and_all_bear_the_other_faults() -> None:
             k for k, n in nemeses.items() if not services.why_spared(made(system), n)
         }
         assert borne == {"clock", "disk", "kill", "pause", "power"}
+    postgresql = made("postgresql")
+    spared_it = {k for k, n in nemeses.items() if services.why_spared(postgresql, n)}
+    assert spared_it == {"membership", "rot"}
 
 
 def test_a_system_may_name_the_faults_that_it_bears() -> None:
