@@ -26,6 +26,7 @@ MATRIX = {
     "maelstrom": "echo g_set gossip kafka kv list_append long_fork pn_counter register "
     "rw_register unique_ids",
     "multi_paxos": f"{TRANSACTIONS} echo kv leader lock register",
+    "nats": "kafka kv register set",
     "paxos": "consensus echo",
     "postgresql": f"{TRANSACTIONS} kv lock register",
     "pysyncobj": f"{TRANSACTIONS} kv lock register",
@@ -42,7 +43,14 @@ NOT_SUPPORTED = " (10)"
 """How the error of an operation ends whose request a node does not know."""
 
 EMBEDDED = {"lmdb", "sqlite"}
-THIRD_PARTIES = {"etcd", "maelstrom", "postgresql", "pysyncobj", "redis"} | EMBEDDED
+THIRD_PARTIES = {
+    "etcd",
+    "maelstrom",
+    "nats",
+    "postgresql",
+    "pysyncobj",
+    "redis",
+} | EMBEDDED
 REFERENCE = [name for name in MATRIX if name not in THIRD_PARTIES]
 
 
