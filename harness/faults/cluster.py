@@ -82,8 +82,10 @@ class Cluster:
         disks: Disks | None = None,
     ) -> None:
         self.system = system
-        # Asked for at every sample of a clock, and a protocol takes 20 us to look for.
+        # Asked for again and again, and a protocol takes 20 us to look for.
         self._clocked = system if isinstance(system, Clocked) else None
+        self._led = system if isinstance(system, Led) else None
+        self._administered = system if isinstance(system, Administered) else None
         self.network = network
         self.processes = processes
         self.clocks = clocks
@@ -294,15 +296,15 @@ class Cluster:
     @property
     def tells_leader(self) -> bool:
         """Whether the system's nodes can be asked who leads."""
-        return isinstance(self.system, Led)
+        return self._led is not None
 
     async def leader(self) -> str | None:
         """The node that says it leads; None if none says so within a second."""
-        if not isinstance(self.system, Led):
+        if self._led is None:
             return None
         try:
             async with asyncio.timeout(LEADER_TIMEOUT_S):
-                leader = await self.system.leader(list(self.places.values()))
+                leader = await self._led.leader(list(self.places.values()))
         except (TimeoutError, OSError, SplitbrainError):
             return None
         if leader is not None:
@@ -318,9 +320,9 @@ class Cluster:
         Raises:
             HarnessError: Its members can't be changed, and asking it is our fault.
         """
-        if not isinstance(self.system, Administered):
+        if self._administered is None:
             raise HarnessError(f"{self.system.name} takes no operator's requests")
-        return self.system
+        return self._administered
 
     async def members(self) -> list[str]:
         """The members, in order, by what nodes say; empty if nobody tells."""

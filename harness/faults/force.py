@@ -156,7 +156,7 @@ class Force:
             # Most faults put one rule on many links, and to combine them takes long.
             alike = tuple(map(id, held))
             if alike not in merged:
-                merged[alike] = merge(held)
+                merged[alike] = held[0] if len(held) == 1 else merge(held)
             rules[link] = merged[alike]
         await self.cluster.network.set_rules(rules)
 

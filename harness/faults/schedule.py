@@ -45,14 +45,14 @@ Sightings = Callable[["Event"], Mapping["Where", int]]
 class _Watch:
     """Counts the event of a trigger from the moment at which the watch begins."""
 
-    __slots__ = ("_before", "_count", "_event", "_sightings")
+    __slots__ = ("_before", "_enough", "_event", "_sightings")
 
     def __init__(self, event: Event, trigger: Trigger, sightings: Sightings) -> None:
         self._event = event
-        self._count = trigger.count
         self._sightings = sightings
         since_start = trigger.time_s is None
         self._before = {} if since_start else dict(sightings(event))
+        self._enough = trigger.count + sum(self._before.values())
 
     def where(self) -> Where:
         """Where the event happened since; empty until it has come often enough.
@@ -60,10 +60,9 @@ class _Watch:
         If it happened at several places, the first counts.
         """
         now = self._sightings(self._event)
-        news = {where: n - self._before.get(where, 0) for where, n in now.items()}
-        if sum(news.values()) < self._count:
+        if sum(now.values()) < self._enough:
             return ()
-        return next(where for where, count in news.items() if count)
+        return next(where for where, n in now.items() if n > self._before.get(where, 0))
 
 
 class _PlanFlow(Flow):

@@ -124,7 +124,10 @@ class SimLink:
         if rule is before or rule == before:
             return
         self.rule = HEALTHY if rule == HEALTHY else rule
-        if replace(before, bandwidth_kbit_s=rule.bandwidth_kbit_s) != rule:
+        bandwidth = rule.bandwidth_kbit_s
+        if bandwidth == before.bandwidth_kbit_s or (
+            replace(before, bandwidth_kbit_s=bandwidth) != rule
+        ):  # more than the bandwidth changes
             self._last_due_ns = 0
         self._wire_free_ns = 0
         if self.rule is HEALTHY:
