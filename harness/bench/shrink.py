@@ -324,20 +324,26 @@ def shrink_one(
 
     Raises:
         HarnessError: It wasn't convicted, or a run failed.
+        KeyboardInterrupt: A stop signal came.
     """
     recorded = replay.with_events(failing(convicted(case, seed, jobs, scratch)))
     declared = set(mutants.find(case.protocol, case.mutant).anomalies)
     wanted = frozenset(
         mark for mark in recorded.outcome.fingerprints if mark.anomaly in declared
     )
+    if not wanted:
+        found = ", ".join(recorded.outcome.anomalies)
+        raise HarnessError(f"convicted by nothing that it declares: {found}")
     shelf = Shelf(recorded.folder)
     begun_s = time.monotonic()
     try:
         shrunk = shrink_recorded(recorded, wanted, shelf, budget_s=budget_s, jobs=jobs)
     finally:
         shelf.close()
-    if shrunk.ended in {"interrupted", "not reproduced"}:
-        raise HarnessError(f"seed {seed}: {shrunk.ended}")
+    if shrunk.ended == "interrupted":
+        raise KeyboardInterrupt
+    if shrunk.ended == "not reproduced":
+        raise HarnessError(f"seed {recorded.test.spec.seed}: not reproduced")
     seconds = time.monotonic() - begun_s
     best = shrunk.best
     return Result(best, shrunk.ended, seconds, shrunk.cpu_s, shrunk.runs)
