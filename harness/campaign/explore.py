@@ -63,6 +63,8 @@ SHRINK_LEAST_S = 10.0
 """The same at least, when the budget is all but gone."""
 OS_SHRINK_LEAST_S = 30.0
 """Real seconds below which it makes no sense to shrink a failure of real processes."""
+OS_SHRINK_FAIR_S = 120.0
+"""Real seconds that the first of these gets before the next gets any."""
 SEARCH_SHARE = 0.6
 """The part of the budget after which no run begins if there is a failure; the rest is
 for making failures smaller."""
@@ -343,7 +345,7 @@ class Exploration:
             return min(SHRINK_S, max(SHRINK_LEAST_S, left_s / (others + 1)))
         if math.isinf(left_s) or left_s < OS_SHRINK_LEAST_S:
             return 0.0
-        return max(OS_SHRINK_LEAST_S, left_s / (others + 1))
+        return min(left_s, max(OS_SHRINK_FAIR_S, left_s / (others + 1)))
 
     def _note(self, outcome: Outcome, _: int) -> None:
         explored = self.explored
@@ -387,6 +389,7 @@ class Exploration:
             budget_s = self._shrink_s(len(closer) - place - 1)
             if first.repeats is False or not budget_s:
                 continue
+            until_s = time.monotonic() + budget_s
             folder = RunFolder(Path(first.folder))
             recorded = replay.with_events(failing(folder))
             shelf = Shelf(folder)
@@ -395,7 +398,7 @@ class Exploration:
                     recorded,
                     frozenset({first.failure.fingerprint}),
                     shelf,
-                    budget_s=budget_s,
+                    budget_s=max(budget_s / 2, until_s - time.monotonic()),
                     jobs=self._jobs,
                     tell=self._tell,
                 )

@@ -229,7 +229,7 @@ def told_failure(place: int, kept: Kept) -> list[str]:
     if kept.shrunk is not None and kept.shrunk.command:
         lines.append(f"  run the smallest: {kept.shrunk.command}")
     run = shlex.quote(program.near(Path(kept.folder))) if kept.folder else ""
-    if run and kept.shrunk is None:
+    if run and (kept.shrunk is None or kept.shrunk.after is None):
         lines.append(f"  make it smaller: {program.called()} shrink {run}")
     if run and failure.outcome.experiment.spec.world == "sim":
         lines.append(f"  when it became likely: {program.called()} explain {run}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import click
@@ -46,6 +47,7 @@ def shrink(
     from harness.cli.progress import ProgressLine
     from harness.run.store import RunFolder
 
+    until_s = time.monotonic() + budget
     folder = RunFolder.open(run)
     with interrupts.raised():
         try:
@@ -63,7 +65,7 @@ def shrink(
                 recorded,
                 failed.fingerprints,
                 shelf,
-                budget_s=budget,
+                budget_s=max(budget / 2, until_s - time.monotonic()),
                 jobs=jobs,
                 world=world,  # type: ignore[arg-type]  # click has checked the choice
                 tell=line.tell,

@@ -109,7 +109,8 @@ class Conclusion(msgspec.Struct, kw_only=True):
         if self.ended == "not reproduced":
             return f"{hits} of {runs}: not reproduced"
         if self.after is None:
-            return "nothing smaller was found"
+            in_time = " in time" if self.ended == "budget" else ""
+            return f"nothing smaller was found{in_time}"
         told: list[str] = []
         for one, name in (
             ("step", "steps"),
