@@ -79,17 +79,19 @@ def _switch(name: str, meaning: str) -> Option:
     return Option(name, "false", meaning, Flag())
 
 
+INITIAL = Option(
+    "initial",
+    "",
+    "the value that keys begin with, as JSON, beside nil",
+    Checked("a plain value, as JSON or as it is", initial_value),
+)
+
 _OPTIONS = (
     *OPTIONS,
     _switch("wfr-keys", "a write in a transaction follows its read of the same key"),
     _switch("sequential-keys", "each key by itself is sequentially consistent"),
     _switch("linearizable-keys", "each key by itself is linearizable"),
-    Option(
-        "initial",
-        "",
-        "the value that keys begin with, as JSON, beside nil",
-        Checked("a plain value, as JSON or as it is", initial_value),
-    ),
+    INITIAL,
     OWN_WRITES,
     Option(
         "search",

@@ -8,7 +8,7 @@ acknowledged.
 
 Operations have the form of Jepsen's kafka tests (`checkers.logs.steps`), in which a
 poll doesn't say where it begins. The client knows that, and here the codec keeps it for
-each client. A client that crashed, or is assigned a new key, begins after the offset
+each client. A client that crashed, or is assigned a new key, begins at the offset
 that was committed.
 
 Promise: every acknowledged message is polled by everybody, once and in order (`kafka`).
@@ -114,10 +114,13 @@ class KafkaCodec(WireCodec):
             places[key] = max([places.get(key, 0), *offsets])
 
     def _assign(self, op: Op, offsets: Any) -> None:
-        """Keep the places of keys that stay; begin others after what was committed."""
+        """Keep the places of keys that stay; begin others at what was committed.
+
+        Not behind it: a node may tell of offset 0 where nothing was committed.
+        """
         if not isinstance(offsets, dict):
             raise NodeReply(definite=False, text="told no committed offsets")
-        committed = {key: _offset(offset) + 1 for key, offset in offsets.items()}
+        committed = {key: _offset(offset) for key, offset in offsets.items()}
         before = self.places.get(op.process, {})
         self.places[op.process] = {
             key: before.get(key, committed.get(key, 0)) for key in op.value

@@ -111,7 +111,11 @@ class ListAppend(Workload):
     def checkers(self) -> dict[str, Checker]:
         """`list-append`: no anomaly that the consistency model forbids."""
         factory = registry.find("checker", self.judge).factory
-        return {self.judge: factory({"consistency": ",".join(self.consistency)})}
+        return {self.judge: factory(self.judged_by())}
+
+    def judged_by(self) -> dict[str, str]:
+        """The options of the checker."""
+        return {"consistency": ",".join(self.consistency)}
 
 
 PLUGIN: Plugin[WorkloadFactory] = Plugin(

@@ -13,12 +13,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from checkers.rw_register import INITIAL
 from harness.options import Whole
+from harness.override import override
 from harness.registry import Option, Plugin
 from workloads.list_append import SHARED_OPTIONS, ListAppend
 from workloads.transactional import COUNT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.workload import WorkloadFactory
 
 OPTIONS = (
@@ -27,6 +31,7 @@ OPTIONS = (
         "writes_per_key", "30", "writes to a register before a new one follows", COUNT
     ),
     *SHARED_OPTIONS,
+    INITIAL,
 )
 
 
@@ -39,6 +44,14 @@ class RwRegister(ListAppend):
     change = "w"
     changes_option = "writes_per_key"
     judge = "rw-register"
+
+    def __init__(self, options: Mapping[str, str]) -> None:
+        super().__init__(options)
+        self._initial = options.get(INITIAL.name, INITIAL.default)
+
+    @override
+    def judged_by(self) -> dict[str, str]:
+        return {**super().judged_by(), INITIAL.name: self._initial}
 
 
 PLUGIN: Plugin[WorkloadFactory] = Plugin(

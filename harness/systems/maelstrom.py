@@ -29,7 +29,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.errors import HarnessError
-from harness.options import Number, OneOf
+from harness.options import Number, OneOf, Whole
 from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.systems import launch as launching
@@ -73,7 +73,7 @@ CUSTOMS = {
     "pn-counter": Custom("pn_counter", CONVERGING),
     "lin-kv": Custom("register"),
     "txn-list-append": Custom("list_append"),
-    "txn-rw-register": Custom("rw_register"),
+    "txn-rw-register": Custom("rw_register", {"initial": "0"}),
     "kafka": Custom("kafka"),
 }
 """Maelstrom's names of workloads. As there, nodes have ten seconds to converge."""
@@ -90,6 +90,13 @@ OPTIONS = (
         "constant",
         "how that is distributed",
         OneOf("constant", "uniform", "exponential"),
+    ),
+    Option(
+        "first_node",
+        "1",
+        "the number in the first node's name, as nodes see it: 0 as in Maelstrom's "
+        "--node-count, for nodes that rely on it",
+        Whole(0, 1),
     ),
     *launching.OPTIONS,
 )
@@ -139,6 +146,7 @@ class Maelstrom(WireSystem):
         self.leader_pattern: str = chosen["leader_pattern"]
         self.counters: MaelstromCounters = MaelstromCounters()
         self._words = words
+        self._first: int = chosen["first_node"]
         self._latency = [
             *("--latency-ms", str(chosen["latency_ms"])),
             *("--latency-dist", chosen["latency_dist"]),
@@ -165,12 +173,14 @@ class Maelstrom(WireSystem):
         self._links.pop(place.name, None)
         self._starts[place.name] += 1
         nodes = list(place.cluster)
-        opening = self._opening.opening(nodes) if self._opening is not None else None
+        shown = [f"n{self._first + place}" for place in range(len(nodes))]
+        opening = self._opening.opening(shown) if self._opening is not None else None
         router = next(iter(place.peers.values()), "")
         return Launch(
             [
                 *(sys.executable, "-I", "-S", str(BRIDGE)),
                 *("--nodes", ",".join(nodes)),
+                *("--shown", ",".join(shown)),
                 *("--starts", str(self._starts[place.name] - 1)),
                 *("--patience-s", str(self._patience_s)),
                 *("--opening", "" if opening is None else json.dumps(opening)),

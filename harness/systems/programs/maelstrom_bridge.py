@@ -1,6 +1,6 @@
 """The program beside each Maelstrom node: speaks to it over stdin and stdout.
 
-    python maelstrom_bridge.py --nodes n1,n2,... [OPTIONS] COMMAND...
+    python maelstrom_bridge.py --nodes n1,n2,... --shown n0,n1,... [...] COMMAND...
 
 It starts COMMAND, sends `init` (and what the workload tells its nodes first, such as
 `topology`), and carries messages, by their destination:
@@ -8,6 +8,9 @@ It starts COMMAND, sends `init` (and what the workload tells its nodes first, su
     n1, n2, ...    to the router (`harness.worlds.os.router`), where faults strike
     c1, c2, ...    to the client whose request is answered
     lin-kv, ...    to the harness, which has the services; no fault strikes there
+
+A node may know itself and the others by other names than the harness: those from n0
+on. Everything that it reads and prints has these.
 
 Maelstrom's own process does all this for its nodes. Here there is one for each node,
 started and killed with it, so that a node's end takes along what it had not sent yet
@@ -247,7 +250,8 @@ class Bridge:
 
     Args:
         name: The node's name.
-        nodes: All nodes, in order.
+        nodes: All nodes' names, in order.
+        shown: The names that the nodes know.
         starts: How often the node was started before.
         opening: Body of a request that the node gets behind `init`; None for none.
         draw_latency_s: Draws how long a message to a node or service takes.
@@ -258,15 +262,18 @@ class Bridge:
         self,
         name: str,
         nodes: Sequence[str],
+        shown: Sequence[str],
         starts: int,
         opening: Message | None,
         draw_latency_s: Callable[[], float],
         patience_s: float,
     ) -> None:
         self._name = name
-        self._nodes = nodes
+        self._peers = dict(zip(shown, nodes, strict=True))
         self._place = nodes.index(name)
-        self._openings = [{"type": "init", "node_id": name, "node_ids": list(nodes)}]
+        self._shown = shown[self._place]
+        init = {"type": "init", "node_id": self._shown, "node_ids": list(shown)}
+        self._openings = [init]
         self._openings += [opening] if opening is not None else []
         self._draw_latency_s = draw_latency_s
         self._ticks_left = round(patience_s / TICK_S)
@@ -286,6 +293,7 @@ class Bridge:
         self._counts = dict.fromkeys(("printed", "unknown", "oversize"), 0)
         self._told: Mapping[str, Any] = {}
         self._first_stray = ""
+        self._hinted = False
 
     async def run(self, command: Sequence[str], host: str, port: int) -> int:
         """Carry messages until the node has ended; its exit status."""
@@ -328,12 +336,13 @@ class Bridge:
             self._stray(line, str(problem))
             return
         dest = message["dest"]
-        if dest == self._name:
+        if dest == self._shown:
             self._to_node(message["src"], message["body"])
-        elif dest in self._nodes:
+        elif dest in self._peers:
             line = as_line(self._numbered(message["src"], dest, message["body"]))
             late_s = self._draw_latency_s()
-            self._router.write(b"%b %.6f %b" % (dest.encode(), late_s, line))
+            to = self._peers[dest].encode()
+            self._router.write(b"%b %.6f %b" % (to, late_s, line))
         elif dest in SERVICES:
             self._after_latency(lambda: self._to_harness(as_line(message)))
         else:
@@ -372,7 +381,7 @@ class Bridge:
 
     def _ask(self, caller: _Caller | None, src: str, body: Message) -> None:
         self._requests += 1
-        number = self._requests * len(self._nodes) + self._place
+        number = self._requests * len(self._peers) + self._place
         self._asked[number] = caller, src, body.get("msg_id")
         self._to_node(src, {**body, "msg_id": number})
 
@@ -383,13 +392,15 @@ class Bridge:
         if type(number) is not int:
             number = self._place  # nobody's
         known = self._asked.get(number)
-        if number > 0 and number % len(self._nodes) != self._place:
+        if number > 0 and number % len(self._peers) != self._place:
             self._to_harness(as_line(message))
             return
         if known is None or known[1] != dest:
             self._counts["unknown"] += 1
             if self._counts["unknown"] <= STRAYS_SHOWN:
                 log(f"nobody waits for this message: {shown(as_line(message))}")
+            if dest == "n0":
+                self._hint_at_n0()
             return
         del self._asked[number]
         caller, _, theirs = known
@@ -398,6 +409,11 @@ class Bridge:
         else:
             answer = {**body, "in_reply_to": theirs}
             caller.write(as_line({"src": self._name, "dest": dest, "body": answer}))
+
+    def _hint_at_n0(self) -> None:
+        if not self._hinted:
+            log("there is no n0; for nodes that count from there: --set first_node=0")
+        self._hinted = True
 
     def _refuse(self, caller: _Caller, message: Message, code: int, text: str) -> None:
         body = {
@@ -427,12 +443,12 @@ class Bridge:
         self._report()
 
     def _to_node(self, src: str, body: Message) -> None:
-        self.stdin.write(as_line(self._numbered(src, self._name, body)))
+        self.stdin.write(as_line(self._numbered(src, self._shown, body)))
 
     def _numbered(self, src: str, dest: str, body: Message) -> Message:
         """A message with a number that no other has, as Maelstrom's have one."""
         self._messages += 1
-        number = self._messages * len(self._nodes) + self._place
+        number = self._messages * len(self._peers) + self._place
         return {"id": number, "src": src, "dest": dest, "body": body}
 
     def _after_latency(self, carry: Callable[[], None]) -> None:
@@ -526,6 +542,7 @@ def main() -> NoReturn:
     options.add_argument("--latency-dist", default="constant")
     options.add_argument("--patience-s", type=float, default=10.0)
     options.add_argument("--nodes", required=True)
+    options.add_argument("--shown", required=True)
     options.add_argument("--starts", type=int, default=0)
     options.add_argument("--opening", default="")
     options.add_argument("command", nargs=argparse.REMAINDER)
@@ -536,6 +553,7 @@ def main() -> NoReturn:
     bridge = Bridge(
         name,
         given.nodes.split(","),
+        given.shown.split(","),
         given.starts,
         json.loads(given.opening) if given.opening else None,
         latency(given.latency_ms, given.latency_dist, chance),

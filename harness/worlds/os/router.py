@@ -187,7 +187,7 @@ class Router:
             lane.lost += 1
             return
         lane.forwarded += 1
-        if port is not None:
+        if port is not None and not port.is_closing():
             port.write(copy.frame[_HEADER_BYTES:] + b"\n")
 
     def _serve_order(self) -> None:
