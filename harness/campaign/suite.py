@@ -78,6 +78,9 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     Unless `until_invalid` says otherwise, a row that expects invalid ends once it is
     known to be so, by its anomaly if it names one; figures are those of whole runs.
+
+    `source` and `control` tell readers where a weakness was published, and which other
+    row is its mended or stricter version, which has to stay valid.
     """
 
     name: str
@@ -107,6 +110,8 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     until_invalid: bool | None = None
     until_anomaly: list[str] = []
     shows: dict[str, str] = {}
+    source: str = ""
+    control: str | None = None
 
     @property
     def kinds(self) -> list[str]:
@@ -300,6 +305,8 @@ class RowResult:
             "workload": self.row.workload,
             "nemesis": self.row.kinds,
             "expected": self.row.expect,
+            "source": self.row.source,
+            "control": self.row.control,
             "verdict": self.verdict,
             "as_expected": None if self.skipped else self.as_expected,
             "why": "; ".join(self.missing),
@@ -371,6 +378,13 @@ def load(path: Path) -> tuple[str, list[Row]]:
     for name, count in Counter(row.name for row in rows).items():
         if count > 1:
             raise UsageError(f"{path}: two rows are called {name!r}")
+    valid = {row.name for row in rows if row.expect == "valid"}
+    for row in rows:
+        if row.control is not None and row.control not in valid:
+            raise UsageError(
+                f"{path}: row {row.name!r}: no row that is to be valid is called "
+                f"{row.control!r}, its control{nearest(row.control, valid)}"
+            )
     return suite.name, rows
 
 

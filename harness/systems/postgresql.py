@@ -58,7 +58,6 @@ from harness.errors import (
     HarnessError,
     NodeReply,
     NotInstalledError,
-    UsageError,
 )
 from harness.options import OneOf
 from harness.override import override
@@ -69,6 +68,7 @@ from harness.systems.software import (
     BINARY,
     VERSION,
     Debian,
+    Install,
     Maven,
     Recipe,
     Software,
@@ -178,7 +178,7 @@ _AWAY = frozenset({"08", "53", "57"})
 _CONNECT_TIMEOUT_S = 2.0
 _CONTROL_TIMEOUT_S = 1.0
 
-_TABLE = "CREATE TABLE IF NOT EXISTS cells (name text PRIMARY KEY, value text)"
+_TABLE = "CREATE TABLE cells (name text PRIMARY KEY, value text)"
 """Values are JSON. SQL's NULL stands for a lock that was never taken."""
 
 _READ = "SELECT value FROM cells WHERE name = $1"
@@ -239,15 +239,12 @@ class PostgreSQL:
         self._installed()
 
     def check_nodes(self, nodes: Sequence[str]) -> None:
-        """Raises UsageError if there are standbys, and nothing to copy a server."""
+        """Raises NotInstalledError if there are standbys, and nothing to make one."""
         if len(nodes) > 1:
-            try:
-                program = self._installed().program
-            except NotInstalledError:
-                return  # it is told elsewhere
-            if not (program.parent / "pg_basebackup").exists():
-                raise UsageError(
-                    f"postgresql: {program} has no pg_basebackup beside it, so there "
+            programs = _programs(self._installed())
+            if not (programs / "pg_basebackup").exists():
+                raise NotInstalledError(
+                    f"postgresql: there is no pg_basebackup in {programs}, so there "
                     "can't be standbys (--nodes 1, or --set version=15)"
                 )
 
@@ -275,9 +272,12 @@ class PostgreSQL:
         flags = [f"--{name}={value}" for name, value in settled.items()]
         server = [str(found.program), "-D", str(data), *flags]
         if (data / "PG_VERSION").exists():
+            if _is_empty(lock := data / "postmaster.pid"):
+                command = f"rm {shlex.quote(str(lock))}; exec {shlex.join(server)}"
+                return Launch(["/bin/sh", "-ec", command], found.env)
             return Launch(server, found.env)
         script = _FIRST_START.format(
-            make=self._make(place, found.program.parent),
+            make=self._make(place, _programs(found)),
             data=shlex.quote(str(data)),
             folder=shlex.quote(str(place.data_dir)),
             server=shlex.join(server),
@@ -287,12 +287,10 @@ class PostgreSQL:
     def _make(self, place: NodePlace, programs: Path) -> str:
         """The command that makes a new data folder, $new."""
         if self.role(place) == "primary":
-            sync = "" if self._fsync == "on" else " --no-sync"
-            initdb = shlex.quote(str(programs / "initdb"))
-            return (
-                f'{initdb} -D "$new" -U postgres -A trust -E UTF8 --locale=C{sync}\n'
-                'echo "host all all all trust" >> "$new/pg_hba.conf"\n'
-                'echo "host replication all all trust" >> "$new/pg_hba.conf"'
+            return _INITDB.format(
+                initdb=shlex.quote(str(programs / "initdb")),
+                postgres=shlex.quote(str(programs / "postgres")),
+                table=shlex.quote(_TABLE),
             )
         copy = shlex.quote(str(programs / "pg_basebackup"))
         host, port = primary(place).host, primary(place).port
@@ -314,14 +312,6 @@ class PostgreSQL:
         connection.terminate()
         return True
 
-    async def prepare(self, places: Sequence[NodePlace]) -> None:
-        """Make the table, and wait until the standbys have it."""
-        connection = await connect(primary(places[0]), "read committed")
-        try:
-            await connection.execute(_TABLE)
-        finally:
-            connection.terminate()
-
     async def leader(self, places: Sequence[NodePlace]) -> str | None:
         """The primary, which is always the first node."""
         return next((p.name for p in places if self.role(p) == "primary"), None)
@@ -332,6 +322,16 @@ class PostgreSQL:
             workload.codec, self._isolation, reads_own=self._reads_own
         )
 
+
+_INITDB = """
+{initdb} -D "$new" -U postgres -A trust -E UTF8 --locale=C --no-sync
+echo "host all all all trust" >> "$new/pg_hba.conf"
+echo "host replication all all trust" >> "$new/pg_hba.conf"
+echo {table} | {postgres} --single -D "$new" postgres
+{initdb} -D "$new" --sync-only
+"""
+"""Makes an empty database, with our table; all of it is durable, even if later the
+server syncs nothing."""
 
 _FIRST_START = """
 new={folder}/new
@@ -514,6 +514,23 @@ async def _roll_back(connection: Connection) -> None:
             await connection.execute("ROLLBACK")
     except NodeReply:
         connection.terminate()
+
+
+def _programs(found: Install) -> Path:
+    """The folder of the server and its tools; a link on PATH may have the server."""
+    return found.program.resolve().parent
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a file is there and empty.
+
+    Without fsync, a loss of power leaves the server's lock file so. The server refuses
+    to start then: it can't know that there is no other, but its operator can.
+    """
+    try:
+        return path.stat().st_size == 0
+    except OSError:
+        return False
 
 
 def always(state: str) -> bool:

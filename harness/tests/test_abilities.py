@@ -34,7 +34,7 @@ ABILITIES = {
     "etcd": "Administered Installable Installed Led",
     "launch": "Administered Clocked Counted Led LogLed",
     "lmdb": "Administered Clocked Counted Installed Led Scaled Sized",
-    "postgresql": "Cast Installable Installed Led Prepared Scaled Sized",
+    "postgresql": "Cast Installable Installed Led Scaled Sized",
     "pysyncobj": "Administered Clocked Counted Installed Led",
     "raft": (
         "Administered Clocked Counted Explorable Inspected Joining Led Logged "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.cli import run_command
-from harness.errors import NodeReply, NotInstalledError, UsageError
+from harness.errors import NodeReply, NotInstalledError
 from harness.systems import postgresql
 from harness.systems.postgresql import PostgreSQL
 from harness.worlds.places import Endpoint, make_place
@@ -152,6 +152,18 @@ def test_the_first_start_makes_a_data_folder_and_later_ones_find_it(
     assert "--listen_addresses=198.18.0.1" in later
 
 
+def test_a_lock_file_that_a_loss_of_power_left_empty_is_removed(tmp_path: Path) -> None:
+    system = installed(tmp_path, "postgres")
+    (place,) = places(tmp_path, 1)
+    data = place.data_dir / "pg"
+    data.mkdir()
+    (data / "PG_VERSION").touch()
+    (data / "postmaster.pid").write_text("2\n")
+    assert system.launch(place).argv[0] == str(tmp_path / "postgres")
+    (data / "postmaster.pid").write_text("")
+    assert f"rm {data}/postmaster.pid; exec " in system.launch(place).argv[2]
+
+
 def test_the_others_are_standbys_that_copy_the_first(tmp_path: Path) -> None:
     system = installed(tmp_path, "postgres", "pg_basebackup")
     one, two = places(tmp_path, 2)
@@ -163,7 +175,7 @@ def test_the_others_are_standbys_that_copy_the_first(tmp_path: Path) -> None:
 def test_standbys_need_a_program_that_copies(tmp_path: Path) -> None:
     system = installed(tmp_path, "postgres")
     system.check_nodes(["n1"])
-    with pytest.raises(UsageError, match="has no pg_basebackup beside it"):
+    with pytest.raises(NotInstalledError, match="there is no pg_basebackup in"):
         system.check_nodes(["n1", "n2"])
 
 

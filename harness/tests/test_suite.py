@@ -88,6 +88,11 @@ def test_defaults_reach_every_row_and_rows_override_them(tmp_path: Path) -> None
             "name: s\nrows: [{name: a, system: raft}, {name: a, system: raft}]",
             "two rows are called 'a'",
         ),
+        (
+            "name: s\nrows: [{name: a, system: raft}, "
+            "{name: b, system: raft, expect: invalid, control: aa}]",
+            "no row that is to be valid is called 'aa', its control; did you mean a?",
+        ),
         ("!!python/object/apply:os.system [echo pwned]", "means nothing here"),
     ],
 )
