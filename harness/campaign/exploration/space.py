@@ -135,12 +135,12 @@ class Pace:
 
 PACES: Mapping[str, Pace] = {
     "usual": Pace(real_belief=3.0),
-    "few clients": Pace(clients=0.5, belief=2.0),
+    "few clients": Pace(clients=0.5),
     "few keys": Pace(clients=0.5, has_few_keys=True),
     "patient": Pace(op_timeout_s=6.0, belief=0.5, real_belief=3.0),
-    "calm": Pace(rate=0.5, clients=0.5, belief=4.0),
-    "calm, few keys": Pace(rate=0.5, clients=0.5, has_few_keys=True, belief=3.0),
-    "quiet": Pace(rate=0.25, clients=0.5, belief=3.0),
+    "calm": Pace(rate=0.4, clients=0.5, belief=4.0),
+    "calm, few keys": Pace(rate=0.4, clients=0.5, has_few_keys=True, belief=4.0),
+    "quiet": Pace(rate=0.2, clients=0.5, belief=4.0),
     "busy": Pace(rate=2.0, has_few_keys=True, belief=0.5),
 }
 """Names of paces. With few keys, more operations meet what one of them left behind. A
