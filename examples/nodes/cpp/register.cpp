@@ -21,11 +21,12 @@ Body carry_out(Journal& journal, const Body& body) {
     journal.put(key, body.get("value"));
     return {};
   }
+  std::string from, to;
+  if (kind == "cas") from = body.get("from"), to = body.get("to");
   auto found = journal.values.find(key);
   if (found == journal.values.end()) throw Failure(20, "there is no key " + key);
   const std::string value = found->second;
   if (kind == "read") return {{"value", value}};
-  const std::string from = body.get("from"), to = body.get("to");
   if (from != value) throw Failure(22, "expected " + from + ", but it is " + value);
   journal.put(key, to);
   return {};

@@ -10,6 +10,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -45,6 +46,10 @@ func registers(journal *Journal) Handler {
 			journal.Put(key, body.Get("value"))
 			return nil, nil
 		}
+		var from, to json.RawMessage
+		if body.Text("type") == "cas" {
+			from, to = body.Get("from"), body.Get("to")
+		}
 		value, ok := journal.Values[string(key)]
 		if !ok {
 			return nil, Failure{20, fmt.Sprintf("there is no key %s", key)}
@@ -52,7 +57,6 @@ func registers(journal *Journal) Handler {
 		if body.Text("type") == "read" {
 			return Body{"value": value}, nil
 		}
-		from, to := body.Get("from"), body.Get("to")
 		if string(from) != string(value) {
 			return nil, Failure{22, fmt.Sprintf("expected %s, but it is %s", from, value)}
 		}

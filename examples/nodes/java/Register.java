@@ -32,11 +32,11 @@ public class Register extends SplitbrainNode {
             journal.put(key, body.get("value"));
             return new Body();
         }
+        String from = kind.equals("cas") ? body.get("from") : null;
+        String to = kind.equals("cas") ? body.get("to") : null;
         String value = journal.values.get(key);
         if (value == null) throw new Failure(20, "there is no key " + key);
         if (kind.equals("read")) return new Body().with("value", value);
-        String from = body.get("from");
-        String to = body.get("to");
         if (!from.equals(value)) throw new Failure(22, "expected " + from + ", but it is " + value);
         journal.put(key, to);
         return new Body();

@@ -22,15 +22,15 @@ node.on("status", () => {
 
 node.on(["read", "write", "cas"], (body) => {
   if (node.name !== OWNER) return node.call(OWNER, body);
-  const { type, key } = fields(body, "key");
+  const needed = { read: [], write: ["value"], cas: ["from", "to"] }[body.type];
+  const { type, key, from, to } = fields(body, "key", ...needed);
   if (type === "write") {
-    journal.put(key, fields(body, "value").value);
+    journal.put(key, body.value);
     return {};
   }
   if (!journal.values.has(key)) throw new Failure(20, `there is no key ${key}`);
   const value = journal.values.get(key);
   if (type === "read") return { value };
-  const { from, to } = fields(body, "from", "to");
   if (JSON.stringify(value) !== JSON.stringify(from)) {
     throw new Failure(22, `expected ${from}, but it is ${value}`);
   }

@@ -30,11 +30,12 @@ def register(body):
     if body["type"] == "write":
         journal.put(key, body["value"])
         return {}
+    if body["type"] == "cas":
+        before, after = body["from"], body["to"]
     if key not in values:
         raise Failure(20, f"there is no key {key}")
     if body["type"] == "read":
         return {"value": values[key]}
-    before, after = body["from"], body["to"]
     if values[key] != before:
         raise Failure(22, f"expected {before}, but it is {values[key]}")
     journal.put(key, after)

@@ -43,12 +43,15 @@ fn register(journal: &mut Journal, body: &Body) -> Result<Body, Failure> {
         journal.put(&key, &body.get("value")?);
         return Ok(Body::new());
     }
+    let (from, to) = match kind.as_str() {
+        "cas" => (body.get("from")?, body.get("to")?),
+        _ => Default::default(),
+    };
     let missing = || Failure::new(20, format!("there is no key {key}"));
     let value = journal.values.get(&key).ok_or_else(missing)?.clone();
     if kind == "read" {
         return Ok(Body::new().with("value", value));
     }
-    let (from, to) = (body.get("from")?, body.get("to")?);
     if from != value {
         return Err(Failure::new(22, format!("expected {from}, but it is {value}")));
     }
