@@ -287,12 +287,12 @@ def installable() -> list[tuple[Software, str]]:
 
     Cost: imports every module of a system.
     """
-    found = []
+    found: dict[str, tuple[Software, str]] = {}
     for _, plugin in sorted(registry.plugins("system").items()):
         system = registry.by_default(plugin, "", {})
         if isinstance(system, Installable):
-            found.append((system.software, plugin.summary))
-    return found
+            found.setdefault(system.software.name, (system.software, plugin.summary))
+    return list(found.values())
 
 
 @runtime_checkable

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from xml.sax.saxutils import escape
 
 from harness.errors import NotInstalledError, UsageError
+from harness.host import interrupts, syscalls
 from harness.systems import software as softwares
 from harness.systems.software import (
     RECORD,
@@ -185,24 +186,37 @@ class _Work:
             UsageError: It failed; says why, as far as can be told.
         """
         self.tell(" ".join(words)[:200])
-        command = subprocess.Popen(
-            words,
-            cwd=cwd or self.archives,
-            env={**os.environ, "LC_ALL": "C", **(env or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        stops = interrupts.stop_signals()
+
+        def begin() -> None:
+            syscalls.die_with_parent(signal.SIGKILL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
+
+        # An interrupt between fork and `try` would leave the command behind.
+        signal.pthread_sigmask(signal.SIG_BLOCK, stops)
         try:
-            output, _ = command.communicate()
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(command.pid, signal.SIGKILL)
-            command.communicate()
-            raise
+            command = subprocess.Popen(
+                words,
+                cwd=cwd or self.archives,
+                env={**os.environ, "LC_ALL": "C", **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+                preexec_fn=begin,
+            )
+            try:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
+                output, _ = command.communicate()
+            except BaseException:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(command.pid, signal.SIGKILL)
+                command.communicate()
+                raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
         if command.returncode:
             raise UsageError(_why_failed(words, command.returncode, output))
         return output

@@ -87,19 +87,7 @@ if TYPE_CHECKING:
     Connection = Any
     """asyncpg's, which tells no types."""
 
-OPTIONS = (
-    Option(
-        "isolation",
-        "serializable",
-        "the isolation level of all transactions",
-        OneOf("serializable", "repeatable-read", "read-committed"),
-    ),
-    Option(
-        "reads",
-        "primary",
-        "where requests that only read go: to the primary, or to the client's own node",
-        OneOf("primary", "own"),
-    ),
+SERVER_OPTIONS = (
     Option(
         "fsync",
         "on",
@@ -114,6 +102,22 @@ OPTIONS = (
     ),
     VERSION,
     BINARY,
+)
+
+OPTIONS = (
+    Option(
+        "isolation",
+        "serializable",
+        "the isolation level of all transactions",
+        OneOf("serializable", "repeatable-read", "read-committed"),
+    ),
+    Option(
+        "reads",
+        "primary",
+        "where requests that only read go: to the primary, or to the client's own node",
+        OneOf("primary", "own"),
+    ),
+    *SERVER_OPTIONS,
 )
 
 _JAR = "embedded-postgres-binaries-linux-" + (
@@ -158,11 +162,14 @@ SOFTWARE = Software(
     elsewhere=("/usr/lib/postgresql/*/bin/postgres", "/usr/pgsql-*/bin/postgres"),
 )
 
-FAULTS = frozenset({"clock", "disk", "kill", "limits", "pause", "power", "starve"}) | {
-    *("bandwidth", "corrupt", "delay", "duplicate", "flap", "half-open", "loss"),
-    *("message", "mtu", "partition", "reorder", "reset", "slow-start"),
-}
+NODE_FAULTS = frozenset({"clock", "disk", "kill", "limits", "pause", "power", "starve"})
 """Not `rot`: without checksums of pages, nobody notices what decays."""
+LINK_FAULTS = frozenset(
+    {
+        *("bandwidth", "corrupt", "delay", "duplicate", "flap", "half-open", "loss"),
+        *("message", "mtu", "partition", "reorder", "reset", "slow-start"),
+    }
+)
 
 DEFINITE = frozenset({"0A", "22", "23", "25", "40", "42", "53", "54", "55"})
 """Classes of SQLSTATE that say that a statement was not carried out."""
@@ -178,7 +185,7 @@ _AWAY = frozenset({"08", "53", "57"})
 _CONNECT_TIMEOUT_S = 2.0
 _CONTROL_TIMEOUT_S = 1.0
 
-_TABLE = "CREATE TABLE cells (name text PRIMARY KEY, value text)"
+TABLE = "CREATE TABLE cells (name text PRIMARY KEY, value text)"
 """Values are JSON. SQL's NULL stands for a lock that was never taken."""
 
 _READ = "SELECT value FROM cells WHERE name = $1"
@@ -205,26 +212,24 @@ RETURNING value
 """
 
 
-class PostgreSQL:
-    """PostgreSQL as a `System`.
+class Servers:
+    """What all systems share whose nodes are PostgreSQL servers; lacks a client.
 
-    Raises:
-        UsageError: An option does not exist, or has no such value.
+    Args:
+        chosen: The values of SERVER_OPTIONS, among others.
+
+    Attributes:
+        tables: Statements that make the tables.
     """
 
-    name = "postgresql"
-    faults = FAULTS
+    faults = NODE_FAULTS
     rungs = frozenset({"switch"})  # One address book for all nodes.
-    services = cells.SERVICES
     invariants: tuple[str, ...] = ()
     ready_timeout_s = 60.0
-    usual_nodes = 1
     software = SOFTWARE
+    tables: tuple[str, ...] = (TABLE,)
 
-    def __init__(self, given: Mapping[str, str]) -> None:
-        chosen = settings(self.name, OPTIONS, given)
-        self._isolation: str = chosen["isolation"].replace("-", " ")
-        self._reads_own = chosen["reads"] == "own"
+    def __init__(self, chosen: Mapping[str, Any]) -> None:
         self._fsync: str = chosen["fsync"]
         self._synchronous_commit: str = chosen["synchronous_commit"]
         self._installed = functools.partial(
@@ -238,19 +243,9 @@ class PostgreSQL:
             raise NotInstalledError(f"{text}: pip install asyncpg")
         self._installed()
 
-    def check_nodes(self, nodes: Sequence[str]) -> None:
-        """Raises NotInstalledError if there are standbys, and nothing to make one."""
-        if len(nodes) > 1:
-            programs = _programs(self._installed())
-            if not (programs / "pg_basebackup").exists():
-                raise NotInstalledError(
-                    f"postgresql: there is no pg_basebackup in {programs}, so there "
-                    "can't be standbys (--nodes 1, or --set version=15)"
-                )
-
     def role(self, place: NodePlace) -> str:
-        """The first node is the primary."""
-        return "primary" if place.listen == primary(place) else "standby"
+        """What the server does: "primary", or "standby"."""
+        return "primary"
 
     def launch(self, place: NodePlace) -> Launch:
         """The command of the server; at its first start it makes its data folder."""
@@ -290,7 +285,7 @@ class PostgreSQL:
             return _INITDB.format(
                 initdb=shlex.quote(str(programs / "initdb")),
                 postgres=shlex.quote(str(programs / "postgres")),
-                table=shlex.quote(_TABLE),
+                tables=shlex.join(self.tables),
             )
         copy = shlex.quote(str(programs / "pg_basebackup"))
         host, port = primary(place).host, primary(place).port
@@ -312,6 +307,40 @@ class PostgreSQL:
         connection.terminate()
         return True
 
+
+class PostgreSQL(Servers):
+    """One server, or a primary with standbys, as a `System`.
+
+    Raises:
+        UsageError: An option does not exist, or has no such value.
+    """
+
+    name = "postgresql"
+    faults = NODE_FAULTS | LINK_FAULTS
+    services = cells.SERVICES
+    usual_nodes = 1
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        chosen = settings(self.name, OPTIONS, given)
+        super().__init__(chosen)
+        self._isolation: str = chosen["isolation"].replace("-", " ")
+        self._reads_own = chosen["reads"] == "own"
+
+    def check_nodes(self, nodes: Sequence[str]) -> None:
+        """Raises NotInstalledError if there are standbys, and nothing to make one."""
+        if len(nodes) > 1:
+            programs = _programs(self._installed())
+            if not (programs / "pg_basebackup").exists():
+                raise NotInstalledError(
+                    f"postgresql: there is no pg_basebackup in {programs}, so there "
+                    "can't be standbys (--nodes 1, or --set version=15)"
+                )
+
+    @override
+    def role(self, place: NodePlace) -> str:
+        """The first node is the primary."""
+        return "primary" if place.listen == primary(place) else "standby"
+
     async def leader(self, places: Sequence[NodePlace]) -> str | None:
         """The primary, which is always the first node."""
         return next((p.name for p in places if self.role(p) == "primary"), None)
@@ -327,10 +356,10 @@ _INITDB = """
 {initdb} -D "$new" -U postgres -A trust -E UTF8 --locale=C --no-sync
 echo "host all all all trust" >> "$new/pg_hba.conf"
 echo "host replication all all trust" >> "$new/pg_hba.conf"
-echo {table} | {postgres} --single -D "$new" postgres
+printf '%s\\n' {tables} | {postgres} --single -D "$new" postgres
 {initdb} -D "$new" --sync-only
 """
-"""Makes an empty database, with our table; all of it is durable, even if later the
+"""Makes an empty database, with our tables; all of it is durable, even if later the
 server syncs nothing."""
 
 _FIRST_START = """
@@ -384,12 +413,12 @@ class PostgreSQLClient(TranslatedClient):
             case "txn":
                 return await self._transact(connection, body["txn"])
             case "read":
-                with _failures(always):
+                with failures(always):
                     text = await connection.fetchval(_READ, names[0])
                 held = {} if text is None else {names[0]: _value(text)}
                 return cells.decide(body, held)[0]
             case "write":
-                with _failures(of_a_statement):
+                with failures(of_a_statement):
                     await connection.execute(_WRITE, names[0], _json(body["value"]))
                 return {"type": "write_ok"}
             case "cas":
@@ -413,12 +442,12 @@ class PostgreSQLClient(TranslatedClient):
         self, connection: Connection, body: Mapping[str, Any], name: str
     ) -> dict[str, Any]:
         before, after = _json(body["from"]), _json(body["to"])
-        with _failures(of_a_statement):
+        with failures(of_a_statement):
             done = await connection.execute(_CAS, name, before, after)
         if done == "UPDATE 1":
             return {"type": "cas_ok"}
         # Nothing was written, whatever comes of this.
-        with _failures(always):
+        with failures(always):
             text = await connection.fetchval(_READ, name)
         if text is None:
             raise cells.refusal(cells.KEY_DOES_NOT_EXIST, f"there is no {name}")
@@ -429,7 +458,7 @@ class PostgreSQLClient(TranslatedClient):
     ) -> dict[str, Any]:
         async with _transaction(connection):
             done = [
-                [f, key, await _micro_op(connection, f, cells.cell("key", key), value)]
+                [f, key, await micro_op(connection, f, cells.cell("key", key), value)]
                 for f, key, value in txn
             ]
         return {"type": "txn_ok", "txn": done}
@@ -438,7 +467,7 @@ class PostgreSQLClient(TranslatedClient):
         self, connection: Connection, body: Mapping[str, Any], name: str
     ) -> dict[str, Any]:
         """Carry out a request on one cell, which is locked meanwhile."""
-        with _failures(always):
+        with failures(always):
             await connection.execute(_MAKE, name)
         async with _transaction(connection):
             text = await connection.fetchval(_LOCK, name)
@@ -449,7 +478,7 @@ class PostgreSQLClient(TranslatedClient):
         return answer
 
 
-async def _micro_op(connection: Connection, f: str, name: str, value: Any) -> Any:
+async def micro_op(connection: Connection, f: str, name: str, value: Any) -> Any:
     """Carry out one micro-operation; what it gives.
 
     Raises:
@@ -492,25 +521,25 @@ async def _transaction(connection: Connection) -> AsyncIterator[None]:
         NodeReply: It failed; definite unless COMMIT was sent and nobody knows.
     """
     try:
-        with _failures(always):
+        with failures(always):
             await connection.execute("BEGIN")
             yield
     except NodeReply:
-        await _roll_back(connection)
+        await roll_back(connection)
         raise
-    with _failures(of_commit):
+    with failures(of_commit):
         done = await connection.execute("COMMIT")
     if done != "COMMIT":
         text = f"COMMIT was answered with {done}"
         raise NodeReply(definite=True, text=text, code=TXN_CONFLICT)
 
 
-async def _roll_back(connection: Connection) -> None:
+async def roll_back(connection: Connection) -> None:
     """Give up the transaction; if that fails, give up the connection, too."""
     if connection.is_closed():
         return
     try:
-        with _failures(always):
+        with failures(always):
             await connection.execute("ROLLBACK")
     except NodeReply:
         connection.terminate()
@@ -549,7 +578,7 @@ def of_a_statement(state: str) -> bool:
 
 
 @contextlib.contextmanager
-def _failures(definite: Callable[[str], bool]) -> Iterator[None]:
+def failures(definite: Callable[[str], bool]) -> Iterator[None]:
     """Tell the driver's errors in our words.
 
     Args:
@@ -576,19 +605,20 @@ def _failures(definite: Callable[[str], bool]) -> Iterator[None]:
         raise NodeReply(definite=definite(""), text=text, code=code) from error
 
 
-async def connect(endpoint: Endpoint, isolation: str) -> Connection:
+async def connect(endpoint: Endpoint, isolation: str, **settled: str) -> Connection:
     """A connection to the server at `endpoint`.
 
     Args:
         endpoint: The server.
         isolation: The isolation level of all transactions.
+        settled: Other parameters of the server, for this session.
 
     Raises:
         NodeReply: There is none; a definite failure.
     """
     import asyncpg
 
-    with _failures(always):
+    with failures(always):
         return await asyncpg.connect(
             host=endpoint.host,
             port=endpoint.port,
@@ -596,7 +626,7 @@ async def connect(endpoint: Endpoint, isolation: str) -> Connection:
             database="postgres",
             ssl=False,
             timeout=_CONNECT_TIMEOUT_S,
-            server_settings={"default_transaction_isolation": isolation},
+            server_settings={"default_transaction_isolation": isolation, **settled},
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,7 +252,8 @@ def test_an_interrupt_ends_the_client_and_leaves_nothing(
     def tell(_: str) -> None:
         def interrupt() -> None:
             began.read_text()
-            os.kill(os.getpid(), 2)
+            # This thread must not take it: commands have one thread.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
         threading.Thread(target=interrupt).start()
 

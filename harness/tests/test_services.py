@@ -29,6 +29,7 @@ MATRIX = {
     "nats": "kafka kv register set",
     "paxos": "consensus echo",
     "postgresql": f"{TRANSACTIONS} kv lock register",
+    "postgresql_shards": "commit",
     "pysyncobj": f"{TRANSACTIONS} kv lock register",
     "raft": f"{TRANSACTIONS} echo kv leader lock register",
     "redis": f"{TRANSACTIONS} kv lock register",
@@ -43,15 +44,10 @@ NOT_SUPPORTED = " (10)"
 """How the error of an operation ends whose request a node does not know."""
 
 EMBEDDED = {"lmdb", "sqlite"}
-THIRD_PARTIES = {
-    "etcd",
-    "maelstrom",
-    "nats",
-    "postgresql",
-    "pysyncobj",
-    "redis",
-} | EMBEDDED
-REFERENCE = [name for name in MATRIX if name not in THIRD_PARTIES]
+REFERENCE = [
+    *("multi_paxos", "paxos", "raft", "zab"),
+    *("three_phase_commit", "two_phase_commit"),
+]
 
 
 def made(name: str) -> Any:
@@ -82,14 +78,14 @@ def test_raft_and_etcd_change_members_and_all_bear_the_other_faults() -> None:
     nemeses = {n: made.factory({}) for n, made in registry.plugins("nemesis").items()}
     spared = [
         (system, kind, why)
-        for system in (*MATRIX.keys() - EMBEDDED - {"postgresql"}, "launch")
+        for system in (*MATRIX.keys() - EMBEDDED - POSTGRESQL, "launch")
         for kind, nemesis in nemeses.items()
         if (why := services.why_spared(made(system), nemesis))
     ]
     assert {kind for _, kind, _ in spared} == {"membership"}
     assert {why for *_, why in spared} == {"its nodes don't serve membership"}
     changing = {"raft", "etcd", "launch"}
-    spare = MATRIX.keys() - {*changing, *EMBEDDED, "postgresql"}
+    spare = MATRIX.keys() - {*changing, *EMBEDDED, *POSTGRESQL}
     assert {system for system, *_ in spared} == spare
     unsure = {
         (system, kind)
