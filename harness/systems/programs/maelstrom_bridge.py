@@ -100,8 +100,23 @@ def _no_number(text: str) -> NoReturn:
 
 
 def as_line(message: Message) -> bytes:
-    """The message as a line."""
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    """The message as a line.
+
+    Raises:
+        ValueError, RecursionError: It has a number that JSON has not, or too many
+            levels.
+    """
+
+    def dumped(*, ascii_only: bool) -> bytes:
+        text = json.dumps(
+            message, separators=(",", ":"), allow_nan=False, ensure_ascii=ascii_only
+        )
+        return text.encode() + b"\n"
+
+    try:
+        return dumped(ascii_only=False)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return dumped(ascii_only=True)
 
 
 def latency(
@@ -229,11 +244,9 @@ class _Caller(_Lines):
         self._bridge = bridge
 
     def take(self, line: bytes) -> None:
-        try:
-            message = parsed(line)
-        except StrayError:
-            return
-        self._bridge.from_caller(self, message)
+        # Of what the harness sends all makes sense.
+        with contextlib.suppress(ValueError, RecursionError):
+            self._bridge.from_caller(self, parsed(line))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -280,6 +293,7 @@ class Bridge:
         self._patience_s = patience_s
         self._ended: asyncio.Future[int]
         self._process: subprocess.Popen[bytes]
+        self._pidfd: int
         self.stdin = _Lines()
         self.callers: set[_Caller] = set()
         self.harness: _Caller | None = None
@@ -306,6 +320,11 @@ class Bridge:
             self._router.write(self._name.encode() + b"\n")
             self._router.hold()  # until the node knows its name
         try:
+            await loop.create_server(lambda: _Caller(self), host, port)
+        except OSError as error:
+            log(f"{self._name} can't listen on {host}:{port}: {error.strerror}")
+            return EX_OSERR
+        try:
             self._process = start(command)
         except OSError as error:
             log(f"{command[0]} can't be started: {error.strerror}")
@@ -314,9 +333,9 @@ class Bridge:
         await loop.connect_read_pipe(lambda: self._stdout, self._process.stdout)
         self.stdin.holds_up(lambda: [self._router, *self.callers])
         self._router.holds_up(lambda: [self._stdout])
-        loop.add_reader(os.pidfd_open(self._process.pid), self._node_ended)
+        self._pidfd = os.pidfd_open(self._process.pid)
+        loop.add_reader(self._pidfd, self._node_ended)
         loop.add_signal_handler(signal.SIGTERM, self._process.terminate)
-        await loop.create_server(lambda: _Caller(self), host, port)
         self._open()
         while not self._ended.done():
             await asyncio.wait([self._ended], timeout=TICK_S)
@@ -331,10 +350,13 @@ class Bridge:
     def from_node(self, line: bytes) -> None:
         """Carry a message that the node printed, or tell that it is none."""
         try:
-            message = parsed(line)
+            self._carry(parsed(line))
         except StrayError as problem:
             self._stray(line, str(problem))
-            return
+        except (ValueError, RecursionError) as problem:
+            self._stray(line, f"it can't be passed on: {problem}")
+
+    def _carry(self, message: Message) -> None:
         dest = message["dest"]
         if dest == self._shown:
             self._to_node(message["src"], message["body"])
@@ -344,7 +366,8 @@ class Bridge:
             to = self._peers[dest].encode()
             self._router.write(b"%b %.6f %b" % (to, late_s, line))
         elif dest in SERVICES:
-            self._after_latency(lambda: self._to_harness(as_line(message)))
+            line = as_line(message)
+            self._after_latency(lambda: self._to_harness(line))
         else:
             self._answer(message)
 
@@ -504,6 +527,7 @@ class Bridge:
         if self._process.poll() is None or self._ended.done():
             return
         loop = asyncio.get_running_loop()
+        loop.remove_reader(self._pidfd)
         # What the node printed last is still in the pipe, and reaches its readers.
         loop.call_later(TICK_S, self._end, self._process.returncode)
 
