@@ -131,7 +131,7 @@ class Node:
 
 
 class Journal:
-    """A file of JSON values that outlives a kill, one on a line.
+    """A file of JSON values that outlives a kill and a loss of power, one on a line.
 
     The harness gives each node a folder (SPLITBRAIN_DATA). Where there is none, as in
     Maelstrom itself, nothing outlives a kill.
@@ -152,6 +152,8 @@ class Journal:
 
     def append(self, values):
         os.write(self._end, b"".join(json.dumps(v).encode() + b"\n" for v in values))
+        if self._path != os.devnull:
+            os.fdatasync(self._end)
 
 
 def in_background(task, *args):

@@ -55,6 +55,7 @@ UNASKED: Final = {
     "malformed": "sent lines that are no messages",
     "printed": "printed lines to stdout that are no messages (nodes/n1/log shows the "
     "first; log to stderr instead)",
+    "to_n0": "sent messages to n0, which there is only with --set first_node=0",
     "oversize": "sent lines of more than 1 MiB",
     "flood": "sent so much that nobody waited for that they were cut off",
 }

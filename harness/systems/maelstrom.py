@@ -108,10 +108,12 @@ class MaelstromCounters(WireCounters):
 
     Attributes:
         printed: Lines of stdout that are no messages.
+        to_n0: Messages to a node n0, where the first one is n1.
         service_messages: Requests to services, and the answers to them.
     """
 
     printed: int = 0
+    to_n0: int = 0
     service_messages: int = 0
 
 
@@ -322,6 +324,7 @@ class HarnessLink(asyncio.Protocol):
 REPORTED: Mapping[str, str] = {
     "printed": "printed",
     "unknown": "unknown",
+    "to_n0": "to_n0",
     "oversize": "oversize",
 }
 """Count in a report -> the counter that it adds to."""

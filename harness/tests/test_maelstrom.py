@@ -184,10 +184,11 @@ def test_each_example_keeps_its_promise_under_partitions_and_kills(
             "did not answer init with init_ok within 1 s; it printed what is no "
             "message: 'Hello, world!'",
         ),
-        (
+        pytest.param(
             "refuses",
             "n1 exited with status 1 before it served; its log ends: [splitbrain] n1 "
             "answered init with 'I am tired'",
+            marks=pytest.mark.nightly,
         ),
     ],
 )
@@ -209,8 +210,8 @@ def test_a_node_that_never_serves_leaves_the_verdict_unknown_and_says_why(
     [
         ("prints", "printed", 0),
         ("strangers", "unknown", 0),
-        ("long", "oversize", 0),
-        ("floods", "printed", 2),
+        pytest.param("long", "oversize", 0, marks=pytest.mark.nightly),
+        pytest.param("floods", "printed", 2, marks=pytest.mark.nightly),
     ],
 )
 def test_what_a_node_prints_that_is_no_message_is_counted_and_passed_over(

@@ -292,8 +292,8 @@ class Bridge:
         self._ticks_left = round(patience_s / TICK_S)
         self._patience_s = patience_s
         self._ended: asyncio.Future[int]
-        self._process: subprocess.Popen[bytes]
-        self._pidfd: int
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pidfd = -1
         self.stdin = _Lines()
         self.callers: set[_Caller] = set()
         self.harness: _Caller | None = None
@@ -304,15 +304,15 @@ class Bridge:
         self._requests = starts * REQUESTS_A_START
         # Number of a request -> who asked, its name, and the number that it gave.
         self._asked: dict[int, tuple[_Caller | None, str, Any]] = {}
-        self._counts = dict.fromkeys(("printed", "unknown", "oversize"), 0)
+        self._counts = dict.fromkeys(("printed", "unknown", "to_n0", "oversize"), 0)
         self._told: Mapping[str, Any] = {}
         self._first_stray = ""
-        self._hinted = False
 
     async def run(self, command: Sequence[str], host: str, port: int) -> int:
         """Carry messages until the node has ended; its exit status."""
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
+        loop.set_exception_handler(self._failed)
         router = os.environ.get("SPLITBRAIN_ROUTER", "")
         if router:
             there, _, at = router.rpartition(":")
@@ -325,17 +325,17 @@ class Bridge:
             log(f"{self._name} can't listen on {host}:{port}: {error.strerror}")
             return EX_OSERR
         try:
-            self._process = start(command)
+            self._process = process = start(command)
         except OSError as error:
             log(f"{command[0]} can't be started: {error.strerror}")
             return EX_NOT_FOUND
-        await loop.connect_write_pipe(lambda: self.stdin, self._process.stdin)
-        await loop.connect_read_pipe(lambda: self._stdout, self._process.stdout)
+        await loop.connect_write_pipe(lambda: self.stdin, process.stdin)
+        await loop.connect_read_pipe(lambda: self._stdout, process.stdout)
         self.stdin.holds_up(lambda: [self._router, *self.callers])
         self._router.holds_up(lambda: [self._stdout])
-        self._pidfd = os.pidfd_open(self._process.pid)
+        self._pidfd = os.pidfd_open(process.pid)
         loop.add_reader(self._pidfd, self._node_ended)
-        loop.add_signal_handler(signal.SIGTERM, self._process.terminate)
+        loop.add_signal_handler(signal.SIGTERM, process.terminate)
         self._open()
         while not self._ended.done():
             await asyncio.wait([self._ended], timeout=TICK_S)
@@ -399,7 +399,8 @@ class Bridge:
         """End the node, and this program, for a reason of our own."""
         if not self._ended.done():
             log(why)
-            self._process.kill()
+            if self._process is not None:
+                self._process.kill()
             self._ended.set_result(status)
 
     def _ask(self, caller: _Caller | None, src: str, body: Message) -> None:
@@ -422,8 +423,7 @@ class Bridge:
             self._counts["unknown"] += 1
             if self._counts["unknown"] <= STRAYS_SHOWN:
                 log(f"nobody waits for this message: {shown(as_line(message))}")
-            if dest == "n0":
-                self._hint_at_n0()
+            self._counts["to_n0"] += dest == "n0"
             return
         del self._asked[number]
         caller, _, theirs = known
@@ -432,11 +432,6 @@ class Bridge:
         else:
             answer = {**body, "in_reply_to": theirs}
             caller.write(as_line({"src": self._name, "dest": dest, "body": answer}))
-
-    def _hint_at_n0(self) -> None:
-        if not self._hinted:
-            log("there is no n0; for nodes that count from there: --set first_node=0")
-        self._hinted = True
 
     def _refuse(self, caller: _Caller, message: Message, code: int, text: str) -> None:
         body = {
@@ -523,13 +518,22 @@ class Bridge:
             report = {"src": self._name, "dest": CONTROL, "body": now}
             self.harness.write(as_line(report))
 
+    def _failed(
+        self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]
+    ) -> None:
+        """End, rather than go on without what a callback should have done."""
+        del loop
+        cause = context.get("exception")
+        self.give_up(f"the program beside the node failed: {cause!r}", EX_OSERR)
+
     def _node_ended(self) -> None:
-        if self._process.poll() is None or self._ended.done():
+        process = self._process
+        if process is None or process.poll() is None or self._ended.done():
             return
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._pidfd)
         # What the node printed last is still in the pipe, and reaches its readers.
-        loop.call_later(TICK_S, self._end, self._process.returncode)
+        loop.call_later(TICK_S, self._end, process.returncode)
 
     def _end(self, status: int) -> None:
         if not self._ended.done():
