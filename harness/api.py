@@ -37,9 +37,12 @@ from harness.override import override
 from harness.registry import Option, Plugin, find, settings
 from harness.systems.abilities import (
     Administered,
+    Attuned,
     Cast,
     Clocked,
     Counted,
+    Custom,
+    Customary,
     Inspected,
     Installable,
     Installed,
@@ -81,7 +84,14 @@ from harness.verdict import (
     Limits,
     Verdict,
 )
-from harness.workload import Patient, WireCodec, Workload, WorkloadFactory
+from harness.workload import (
+    Opening,
+    Patient,
+    Settling,
+    WireCodec,
+    Workload,
+    WorkloadFactory,
+)
 from harness.workload import generator as gen
 from harness.worlds.capabilities import Capabilities
 from harness.worlds.places import Endpoint, Launch, NodePlace
@@ -105,6 +115,7 @@ __all__ = [
     "Actor",
     "Administered",
     "Anomaly",
+    "Attuned",
     "BlockingClient",
     "CancelTimer",
     "Capabilities",
@@ -116,6 +127,8 @@ __all__ = [
     "Client",
     "Clocked",
     "Counted",
+    "Custom",
+    "Customary",
     "Debian",
     "Endpoint",
     "Fault",
@@ -148,6 +161,7 @@ __all__ = [
     "Observe",
     "OneOf",
     "Op",
+    "Opening",
     "Option",
     "OrNone",
     "Patient",
@@ -162,6 +176,7 @@ __all__ = [
     "Scaled",
     "Send",
     "SetTimer",
+    "Settling",
     "Simulated",
     "Sized",
     "Skip",

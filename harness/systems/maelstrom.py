@@ -98,7 +98,13 @@ OPTIONS = (
         "--node-count, for nodes that rely on it",
         Whole(0, 1),
     ),
-    *launching.OPTIONS,
+    Option(
+        "ready_timeout_s",
+        "10",
+        "how long a node may take to answer init",
+        Number(0.1, 3600.0),
+    ),
+    *(each for each in launching.OPTIONS if each.name != "ready_timeout_s"),
 )
 
 
