@@ -334,11 +334,13 @@ class Partition(Nemesis, Aimable):
     @override
     async def heal(self, strike: Strike, cluster: Grip) -> Strike:
         """Restore the links and count what died on them."""
-        dropped = (await cluster.mend_links()).cut
-        evidence: dict[str, Json] = {"frames_dropped": dropped}
+        counts = await cluster.mend_links()
+        evidence: dict[str, Json] = {"frames_dropped": counts.cut}
+        if counts.commands:
+            evidence = {"links_cut_by_commands": counts.commands}
         if strike.fault.params.get("shape") == SPREAD:
             evidence |= {name: cluster.tally[name] for name in ("isolated", "back")}
-        return strike.proven(evidence, bit=dropped > 0)
+        return strike.proven(evidence, bit=counts.cut + counts.commands > 0)
 
     def simpler(self, fault: Fault, nodes: Sequence[str]) -> Iterator[Fault]:
         """Isolations of a few nodes, or both ways of a link, for a list of links."""

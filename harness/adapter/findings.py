@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DID_CHARS_MAX = 400
 SEEN_CHARS_MAX = 1200
+NOT_TRIED_SHOWN_MAX = 4
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -185,9 +186,12 @@ def _lines(report: Report) -> Iterator[str]:
         yield from _finding_lines("note ", finding)
     if report.not_tried:
         yield ""
-        yield "not looked at, as what is wrong above was in the way:"
-        for kept in report.not_tried:
-            yield f"  -    {kept}"
+        left = report.not_tried
+        yield f"not looked at, as what is wrong was in the way ({len(left)} rules):"
+        for kept in left[:NOT_TRIED_SHOWN_MAX]:
+            yield f"       {kept}"
+        if len(left) > NOT_TRIED_SHOWN_MAX:
+            yield "       ..."
     yield ""
     count = len(report.failed)
     if report.ended != "complete":

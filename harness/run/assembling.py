@@ -21,6 +21,7 @@ from harness.run.doctor import Rung
 from harness.run.spec import check_numbers, options_for, system_options
 from harness.systems import abilities, services
 from harness.systems.abilities import (
+    Attached,
     Attuned,
     Installed,
     Momentous,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from harness.run.spec import PlanData, TestSpec
     from harness.systems.system import SystemFactory
     from harness.worlds.events import Event
+    from harness.worlds.operator import Operator
 
 # Open files that one process of a run needs, measured and rounded up.
 FILES_MIN = 32
@@ -119,9 +121,13 @@ def prepare(
         rhythm=(parts.regime or profiles.STANDARD).rhythm,
         written=written,
     )
+    operator = operator_of(parts.system)
     for kind in parts.nemeses:
-        if why := why_impossible(schedule.needs_of(kind), rung.name, nodes=spec.nodes):
+        needs = schedule.needs_of(kind)
+        if why := why_impossible(needs, rung.name, operator, nodes=spec.nodes):
             raise UsageError(f"--nemesis {kind} can't be had here: {why}. {rung.why}")
+    if isinstance(parts.system, Attached):
+        parts.system.check_reachable()
     return parts, schedule, rung
 
 
@@ -165,6 +171,13 @@ def choose_rung(spec: TestSpec, system: System) -> Rung:
         if spec.network != "auto":
             raise UsageError("--network is for --world os: the simulator has its own")
         return Rung("sim")
+    if isinstance(system, Attached):
+        if spec.network != "auto":
+            raise UsageError(
+                f"--network is for nodes that are started here: those of {system.name} "
+                "have a network already"
+            )
+        return Rung("attached")
     rung = doctor.choose_rung(spec.network)
     if rung.name in system.rungs:
         return rung
@@ -184,7 +197,7 @@ def all_faults(system: System, rung: str, *, nodes: int) -> dict[str, str]:
     nemeses = {kind: plugin.factory({}) for kind, plugin in known}
     return {
         kind: services.why_spared(system, nemesis)
-        or why_impossible(nemesis.needs, rung, nodes=nodes)
+        or why_impossible(nemesis.needs, rung, operator_of(system), nodes=nodes)
         or why_unseen(system, nemesis)
         for kind, nemesis in nemeses.items()
     }
@@ -199,10 +212,19 @@ def why_unseen(system: System, nemesis: Nemesis) -> str:
     return ""
 
 
-def why_impossible(needs: Capabilities, rung: str, *, nodes: int) -> str:
-    """Why this rung can't give what a fault needs; empty if it can."""
+def operator_of(system: System) -> Operator | None:
+    """The operator of a system whose nodes somebody else runs; None for others."""
+    return system.operator if isinstance(system, Attached) else None
+
+
+def why_impossible(
+    needs: Capabilities, rung: str, operator: Operator | None = None, *, nodes: int
+) -> str:
+    """Why a rung or an operator can't give what a fault needs; empty if it can."""
     if nodes < 2 and needs.network:
         return "a single node has no links (--nodes)"
+    if operator is not None:
+        return operator.offer().refusal(needs)
     return (OFFER if rung == "sim" else offer(rung, needs)).refusal(needs)
 
 

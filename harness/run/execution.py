@@ -24,7 +24,7 @@ from harness.run.controller import Controller
 from harness.run.records import VERSION, RunRecord
 from harness.run.spec import TestSpec, options_for
 from harness.run.store import RunFolder
-from harness.systems.abilities import Simulated
+from harness.systems.abilities import Attached, Simulated
 from harness.workload import op_timeout_s
 from harness.worlds.events import Passed
 from harness.worlds.processes import Limits
@@ -221,6 +221,10 @@ def execute(
 
         assert isinstance(parts.system, Simulated)  # `assemble` lets no others in
         return sim.execute(setting, parts.system, make)
+    if isinstance(parts.system, Attached):
+        from harness.worlds.os import attached
+
+        return attached.execute(setting, parts.system.operator, make)
     from harness.worlds.os import world as osworld
 
     return osworld.execute(setting, rung, make)

@@ -210,8 +210,8 @@ def usual_nodes(system: str) -> int:
     Raises:
         UsageError: There is no such system.
     """
-    plugin = registry.find("system", system.partition(":")[0])
-    made = registry.by_default(plugin, "", {})
+    name, _, text = system.partition(":")
+    made = registry.by_default(registry.find("system", name), text, {})
     return made.usual_nodes if isinstance(made, Scaled) else NODES_DEFAULT
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from harness.systems.software import Software
     from harness.systems.wire import Dial, WireCounters
     from harness.workload import Workload
+    from harness.worlds.operator import Operator
     from harness.worlds.places import NodePlace
     from reference_impls.actor import Actor, Observe, Record
     from reference_impls.files import Files, Log
@@ -260,6 +261,21 @@ class Scaled(Protocol):
     """
 
     usual_nodes: int
+
+
+@runtime_checkable
+class Attached(Protocol):
+    """A system whose nodes somebody else runs; others are started by the run.
+
+    Attributes:
+        operator: Where they are, and what can be done to them.
+    """
+
+    operator: Operator
+
+    def check_reachable(self) -> None:
+        """Raises UsageError if a node does not run, saying which."""
+        ...
 
 
 @runtime_checkable

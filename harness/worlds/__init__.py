@@ -10,6 +10,7 @@
     clocks.py        Clocks, ClockLine, ClockSetting, ClockReading: what nodes read
     disks.py         Disks, Loss, DiskRule, Damage: what is durable, and what isn't
     places.py        NodePlace, Endpoint, Launch: where nodes live, what starts them
+    operator.py      Operator: where running nodes are, and commands that harm them
     os/, sim/        the two worlds
 
 There are two worlds, `os` (real processes, links and clocks) and `sim` (simulated ones

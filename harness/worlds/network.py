@@ -177,6 +177,8 @@ class LinkCounters:
         connects: Connections begun while a rule with resets was in force: each took the
             place of one that had gone.
         matched: Lost, late, reset or the last to pass by a rule of messages.
+        commands: Of nodes that somebody else runs: commands of the operator's that cut
+            the link, as nobody counts what dies on it.
     """
 
     forwarded: int = 0
@@ -190,6 +192,7 @@ class LinkCounters:
     resets: int = 0
     connects: int = 0
     matched: int = 0
+    commands: int = 0
 
 
 class Network(Protocol):

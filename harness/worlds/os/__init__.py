@@ -13,6 +13,7 @@ One of two networks:
     sightings.py    counts messages that pass, in memory that is shared
     proxy.py        without namespaces: a TCP proxy per directed link
     ports.py        free ports for that
+    attached.py     nodes that somebody else runs, by their operator's commands
     sidecar.py      the process that carries the traffic of either
     helper.py       what is common to processes that carry networks and disks
 
