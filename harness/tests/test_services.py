@@ -44,20 +44,25 @@ NOT_SUPPORTED = " (10)"
 """How the error of an operation ends whose request a node does not know."""
 
 EMBEDDED = {"lmdb", "sqlite"}
+POSTGRESQL = {"postgresql", "postgresql_shards"}
 REFERENCE = [
     *("multi_paxos", "paxos", "raft", "zab"),
     *("three_phase_commit", "two_phase_commit"),
 ]
 
 
+TEXTS = {"attach": "127.0.0.1:7000"}
+"""What stands behind an adapter's name, if any program will not do."""
+
+
 def made(name: str) -> Any:
     plugin = registry.find("system", name)
-    return plugin.factory("true" if plugin.adapter else "", {})
+    return plugin.factory(TEXTS.get(name, "true" if plugin.adapter else ""), {})
 
 
 def test_each_system_serves_what_it_speaks_and_no_more() -> None:
     everything = " ".join(registry.plugins("workload"))
-    matrix = {**MATRIX, "launch": everything}
+    matrix = {**MATRIX, "launch": everything, "attach": everything}
     served = {name: services.served(made(name)) for name in registry.plugins("system")}
     assert served == {name: sorted(text.split()) for name, text in matrix.items()}
 
