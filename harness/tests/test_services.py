@@ -61,8 +61,10 @@ def made(name: str) -> Any:
 
 
 def test_each_system_serves_what_it_speaks_and_no_more() -> None:
-    everything = " ".join(registry.plugins("workload"))
-    matrix = {**MATRIX, "launch": everything, "attach": everything}
+    everything = set(registry.plugins("workload"))
+    # What has no key can't be told from what was there before.
+    keyed = " ".join(everything - {"broadcast", "g_set", "pn_counter"})
+    matrix = {**MATRIX, "launch": " ".join(everything), "attach": keyed}
     served = {name: services.served(made(name)) for name in registry.plugins("system")}
     assert served == {name: sorted(text.split()) for name, text in matrix.items()}
 
