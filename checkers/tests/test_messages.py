@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import tempfile
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from checkers.tests.counting_histories import Call, check, interleave
+from checkers.tests.histories import MANY
 from harness.history import History
 from harness.verdict import CheckResult, Verdict
 
-if TYPE_CHECKING:
-    from pathlib import Path
+FATES = ("forwarded", "cut", "lost", "oversized")
+COUNTS = st.integers(0, 1000)
 
 
 def judged(folder: Path, run: Any, operations: int = 2) -> CheckResult:
@@ -21,6 +26,31 @@ def judged(folder: Path, run: Any, operations: int = 2) -> CheckResult:
     made = interleave([Call("read")] * operations, tokens)
     history = History(made.ops, source=str(folder / "history.jsonl"))
     return check("messages", history)
+
+
+@MANY
+@given(
+    st.lists(st.lists(COUNTS, min_size=4, max_size=4), max_size=3),
+    COUNTS,
+    st.integers(0, 4),
+)
+def test_every_message_is_counted_by_its_fate(
+    links: list[list[int]], services: int, operations: int
+) -> None:
+    run = {
+        "network": {
+            str(place): dict(zip(FATES, counts, strict=True))
+            for place, counts in enumerate(links)
+        },
+        "counters": {"service_messages": services},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        result = judged(Path(folder), run, operations)
+    assert result.verdict is (Verdict.VALID if operations else Verdict.UNKNOWN)
+    if operations:
+        sent = sum(map(sum, links))
+        assert result.stats["between_nodes"] == sent
+        assert result.stats["msgs_per_op"] == round((sent + services) / operations, 3)
 
 
 def test_a_message_counts_once_whatever_became_of_it(tmp_path: Path) -> None:

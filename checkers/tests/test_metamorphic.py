@@ -91,7 +91,7 @@ OTHERS = {
     *("linearizable", "list-append", "rw-register"),
 }
 
-READS_NO_HISTORY = {"crashes", "log-file-pattern"}
+READS_NO_HISTORY = {"crashes", "log-file-pattern", "messages"}
 OPTIONS: Mapping[str, dict[str, str]] = {"long-fork": {"group_size": "3"}}
 
 
@@ -269,7 +269,7 @@ RENAMED: Mapping[str, Callable[[Op], dict[str, Any]]] = {
     "kafka": of_kafka,
 }
 NAMELESS = {
-    *("stats", "availability", "unhandled-exceptions", "log-file-pattern", "crashes"),
+    *("stats", "availability", "unhandled-exceptions", *READS_NO_HISTORY),
     *("linearizable", "list-append", "rw-register"),
 }
 """They look at no values, or it is tested elsewhere."""
@@ -376,7 +376,7 @@ MOSTLY_VALID = {
 }
 READ_NOTHING = {
     *("adya-g2", "unique-ids", "causal", "fencing", "raft_invariants"),
-    *("stats", "availability", "unhandled-exceptions", "log-file-pattern", "crashes"),
+    *("stats", "availability", "unhandled-exceptions", *READS_NO_HISTORY),
     *("linearizable", "list-append", "rw-register"),
 }
 """They have no calls that only read, judge no answers, or it is tested elsewhere."""

@@ -21,6 +21,7 @@ from checkers.tests import (
     test_isolation_definitions,
     test_kafka,
     test_linearizability_algorithms,
+    test_messages,
     test_orders_of_reads,
     test_promises_definitions,
     test_raft_definitions,
@@ -64,6 +65,7 @@ ORACLES: dict[str, Any] = {
     ),
     "log-file-pattern": test_run_figures.test_every_line_of_every_log_is_looked_at,
     "long-fork": reads.test_reads_without_a_long_fork_fit_an_order_of_the_writes,
+    "messages": test_messages.test_every_message_is_counted_by_its_fate,
     "monotonic": reads.test_observations_without_a_cycle_fit_an_order,
     "one_leader": promises.test_no_two_nodes_lead_in_one_term,
     "pn-counter": tallies.test_a_counter_ends_as_a_sum_of_what_may_have_been_added,
@@ -89,7 +91,7 @@ ORACLES: dict[str, Any] = {
 NEEDED = {"log-file-pattern": {"pattern": "x"}}
 """Options without which a checker can't be made."""
 
-NEVER_INVALID = {"unhandled-exceptions"}
+NEVER_INVALID = {"messages", "unhandled-exceptions"}
 
 
 def test_every_checker_has_an_oracle() -> None:

@@ -319,7 +319,7 @@ JUNK: st.SearchStrategy[Any] = st.recursive(
 
 def test_every_checker_has_a_sample_here() -> None:
     installed = {plugin.name for plugin in registry.plugins("checker").values()}
-    assert installed - {"crashes", "log-file-pattern"} == SAMPLES.keys()
+    assert installed - {"crashes", "log-file-pattern", "messages"} == SAMPLES.keys()
 
 
 @pytest.mark.parametrize("name", SAMPLES)
