@@ -103,6 +103,9 @@ class Asker:
         places: The nodes' places.
         notes: Where findings go.
         tail: Gives the last lines of a node's log.
+
+    Attributes:
+        silences: How many requests had no answer so far.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Asker:
     ) -> None:
         self.places = places
         self.notes = notes
+        self.silences = 0
         self._tail = tail
         self._names = itertools.count(7)
         self._ids = itertools.count(101)
@@ -162,6 +166,7 @@ class Asker:
             await send(client, data)
         found, seen = await self.answer_to(client, msg_id, line, patience_s)
         if found is None:
+            self.silences += 1
             seen = f"{seen}{self._printed(client.place.name, msg_id)}"
         return Answer(client.place.name, line, found, seen, time.monotonic() - begun_s)
 

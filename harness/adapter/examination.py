@@ -49,6 +49,10 @@ SIGTERM_PATIENCE_S = 2.0
 PADDING = "x" * (128 << 10)
 """Twice as long as the lines that some libraries take by default."""
 ATTEMPTS = 3
+SILENCES_MAX = 20
+"""After so many requests without an answer the examination ends: each takes long."""
+IN_THE_WAY = ("in-reply-to", "message", "newline", "one-a-line", "stays-open")
+"""Breaches by which answers that come together can't be told apart."""
 NOT_SUPPORTED, MALFORMED = 10, 12
 """Error codes of WIRE.md."""
 NO_MESSAGES = (
@@ -168,6 +172,8 @@ class Examination:
                 self._kill_all,
                 self._look_for_lies,
             ):
+                if self._asker.silences > SILENCES_MAX:
+                    return
                 await self._nodes.serve_again()
                 await part()
                 self._asker.close()
@@ -209,6 +215,13 @@ class Examination:
             if not self._nodes.runs(node):
                 await self._nodes.serve_again([node])
 
+    async def _open(self, client: Client) -> Client:
+        """The client, or another of its node if its connection is gone."""
+        if client.tap.closed or self.notes.broken("stays-open"):
+            client.tap.close()
+            return await self._client(client.place.name)
+        return client
+
     async def _serves(self, node: str, rule: str) -> bool:
         """Wait until a node serves, and note it if it doesn't."""
         end_s, silent = time.monotonic() + SERVES_S, 0
@@ -216,7 +229,8 @@ class Examination:
             client = await self._client(node)
             answer = await self._asker.ask(client, self._request())
             client.tap.close()
-            if not (answer.is_open or answer.code in TRY_AGAIN):
+            is_flawed = answer.body is not None and self.notes.broken("code")
+            if is_flawed or not (answer.is_open or answer.code in TRY_AGAIN):
                 return True
             silent = silent + 1 if answer.body is None else 0
             if time.monotonic() > end_s or silent >= ATTEMPTS:
@@ -274,6 +288,7 @@ class Examination:
                 f"{one.name} came {text_of(one.tap.lines[0])}"
             )
             self._break("same-connection", self._first, answer.did, seen)
+            raise StopHereError  # no answer can be trusted to be the right one
         else:
             did = f"{answer.did}\nwhile {one.name} was connected, and idle"
             self._break("several", self._first, did, answer.seen)
@@ -294,11 +309,17 @@ class Examination:
 
     async def _together(self) -> None:
         """Send several requests in one go; answers may come in any order."""
+        if self.notes.broken(*IN_THE_WAY):
+            return
         self._nodes.what = f"{TOGETHER} requests came at once"
         looks: list[Left] = []
         if self._marks is not None and not self._marks.mark.takes:
-            some = [await self._marks.leave(self._first) for _ in range(TOGETHER)]
-            looks = [one for one in some if one.claim == "done"]
+            client = await self._client(self._first)
+            for _ in range(TOGETHER):
+                client = await self._open(client)
+                left = await self._marks.leave(self._first, client)
+                looks += [left] if left.claim == "done" else []
+            self._asker.close()
         client = await self._client(self._first)
         lines: dict[int, str] = {}
         expected: dict[int, Left] = {}
@@ -316,7 +337,7 @@ class Examination:
             f"sent {TOGETHER} requests at once, the first {next(iter(lines.values()))}"
         )
         missing = lines.keys() - found.keys()
-        if missing and not self.notes.broken("in-reply-to", "newline", "stays-open"):
+        if missing:
             ids = ", ".join(map(str, sorted(missing)))
             why = f"; {client.tap.closed}" * bool(client.tap.closed)
             self._break("together", self._first, did, f"no answer to {ids}{why}")
@@ -352,6 +373,7 @@ class Examination:
             answer = await self._asker.ask(client, self._request())
             did = f"sent the line {noise!r}, then {answer.line}"
             self._judge_served("no-message", answer, did)
+            self._asker.close()
 
     def _judge_served(self, name: str, answer: Answer, did: str) -> None:
         """Hold a rule against a request that should have been served like others."""
@@ -382,6 +404,7 @@ class Examination:
             self._keep(name)
         else:
             self._break(name, self._first, answer.did, self._seen(answer))
+        self._asker.close()
 
     async def _ask_what_helps(self) -> None:
         for node, kind in itertools.product(self._names, HELPFUL):
@@ -399,6 +422,7 @@ class Examination:
                 if flaw := misfit(HELPFUL[kind], dict(answer.body), {}):
                     self._break(kind, node, answer.did, f"{answer.seen}\n{flaw}")
                 self._keep(kind)
+            self._asker.close()
 
     # conversations
 
@@ -408,7 +432,9 @@ class Examination:
             self._nodes.what = f"it was talked to about {name}"
             for node in self._names:
                 for _ in range(ATTEMPTS):
-                    if await self._talked(rule, service, node):
+                    talked = await self._talked(rule, service, node)
+                    self._asker.close()
+                    if talked:
                         break
         await self._ask_for_ids()
 
@@ -416,6 +442,7 @@ class Examination:
         """Have a conversation; False if its outcome is open, so that another may do."""
         slots, client = self._slots(), await self._client(node)
         for step in service.talk:
+            client = await self._open(client)
             answer = await self._asker.settled(client, fill(step.ask, slots), SERVES_S)
             if answer.body is None:
                 self._break("in-time", node, answer.did, self._seen(answer))
@@ -427,8 +454,6 @@ class Examination:
                 return False
             if not self._judge_step(rule, step, answer, slots):
                 return True
-            if client.tap.closed:
-                client = await self._client(node)
         self.notes.keeps(rule)
         return True
 
@@ -472,9 +497,8 @@ class Examination:
         for node in self._names:
             client = await self._client(node)
             for _ in range(REQUESTS):
+                client = await self._open(client)
                 answer = await self._asker.settled(client, self._request(), SERVES_S)
-                if client.tap.closed:
-                    client = await self._client(node)
                 if not answer.is_ok or answer.body is None:
                     continue
                 given = repr(answer.body.get("id"))
@@ -482,10 +506,13 @@ class Examination:
                     seen = f"{answer.seen}\nwhich {self._given[given]} gave out before"
                     self.notes.breaks(rule, node, answer.did, seen)
                 self._given[given] = node
+            self._asker.close()
 
     # load and spread
 
     async def _load(self) -> None:
+        if self.notes.broken("several"):
+            return
         self._nodes.what = f"{CLIENTS} clients asked at once"
         marks = self._marks
         if marks is not None and marks.mark.few:
@@ -495,8 +522,7 @@ class Examination:
             client = await self._client(node)
             answers: list[Answer] = []
             for _ in range(REQUESTS):
-                if client.tap.closed:
-                    client = await self._client(node)
+                client = await self._open(client)
                 if marks is None:
                     answer = await self._asker.ask(client, self._request())
                 else:
@@ -541,7 +567,8 @@ class Examination:
                 if await self._sent_by(asked) == before:
                     seen += f"; {asked} has sent its peers nothing since"
                 self._break("spread", shows, left.did, seen)
-            elif at_once and first.how == "gone" and later.how == "there":
+                return
+            if at_once and first.how == "gone" and later.how == "there":
                 after_ms = later.after_s * 1000
                 seen = (
                     f"{first.seen}\nand only {after_ms:.0f} ms later what was written"
