@@ -446,7 +446,7 @@ SERVICES: Mapping[str, Service] = {
                 "counter, message]`, and `more`, whether it goes on",
             ),
         ),
-        ({"type": "broadcast"}, {"type": "delivered", "from": 0}),
+        ({"type": "broadcast"},),
         Mark(
             {"type": "broadcast", "message": MARK},
             {"type": "delivered", "from": 0, "count": 10_000},

@@ -374,6 +374,8 @@ class Examination:
             did = f"sent the line {noise!r}, then {answer.line}"
             self._judge_served("no-message", answer, did)
             self._asker.close()
+            if self.notes.broken("no-message"):
+                return
 
     def _judge_served(self, name: str, answer: Answer, did: str) -> None:
         """Hold a rule against a request that should have been served like others."""
@@ -395,6 +397,8 @@ class Examination:
         self._nodes.what = "it was sent a request that lacks something"
         for service in self._services.values():
             for lacking in service.lacking:
+                if self.notes.broken("lacking"):
+                    return
                 await self._refuses("lacking", fill(lacking, self._slots()), MALFORMED)
 
     async def _refuses(self, name: str, body: Mapping[str, Any], code: int) -> None:
@@ -403,7 +407,11 @@ class Examination:
         if answer.code == code:
             self._keep(name)
         else:
-            self._break(name, self._first, answer.did, self._seen(answer))
+            # A node may find another reason first: there is no such key to change.
+            other = name == "lacking" and answer.refused
+            harmless = other and answer.code != NOT_SUPPORTED
+            seen = self._seen(answer)
+            self._break(name, self._first, answer.did, seen, harmless=harmless)
         self._asker.close()
 
     async def _ask_what_helps(self) -> None:

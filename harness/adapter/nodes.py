@@ -179,6 +179,11 @@ class Nodes:
             seen += f", while processes that it had started go on{where}"
         else:
             advice = "see why it ends; started by hand it needs the same variables"
+            if "address already in use" in self.tail(node).lower():
+                advice = (
+                    "take host and port from SPLITBRAIN_LISTEN: with a fixed port, two "
+                    "nodes of one machine have the same address"
+                )
         seen += self.log(node)
         self._notes.breaks(RULES[rule], node, did, seen, advice=advice)
 

@@ -170,6 +170,16 @@ def test_reference_nodes_are_fit_for_what_they_serve(
     assert report.fit, findings.as_text(report)
 
 
+@nightly
+@pytest.mark.parametrize("workload", ["kafka", "g_set", "pn_counter", "unique_ids"])
+def test_a_node_without_peers_is_fit_for_what_needs_no_agreement(workload: str) -> None:
+    node = ROOT / "harness" / "tests" / "lone_node.py"
+    command = shlex.join([sys.executable, str(node)])
+    report = check(TestSpec(system=f"launch:{command}", nodes=1, workload=workload))
+    assert report.fit, findings.as_text(report)
+    assert report.notes == [], findings.as_text(report)
+
+
 def text_of(page: str) -> str:
     return " ".join(page.split())
 
