@@ -210,7 +210,7 @@ class _Work:
             try:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
                 output, _ = command.communicate()
-            except BaseException:
+            except BaseException:  # An interrupt, too: nothing may outlive us.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(command.pid, signal.SIGKILL)
                 command.communicate()

@@ -493,7 +493,7 @@ class Connection:
         )
         try:
             await introduce(reader, writer, self._inbox)
-        except BaseException:
+        except BaseException:  # Cancelled, too: nobody else would close it.
             writer.transport.abort()
             raise
         return reader, writer

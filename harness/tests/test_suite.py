@@ -63,13 +63,13 @@ def test_defaults_reach_every_row_and_rows_override_them(tmp_path: Path) -> None
             tmp_path,
             "name: s\ndefaults: {time_limit_s: 5, set: {reads: log}}\n"
             "rows:\n- {name: a, system: raft}\n"
-            "- {name: b, system: raft, time_limit_s: 7, set: {x: true, y: 2}}\n",
+            "- {name: b, system: raft, time_limit_s: 7, set: {fsync: true, heartbeat_ms: 20}}\n",
         )
     )
     assert name == "s"
     assert [row.time_limit_s for row in rows] == [5, 7]
     assert rows[0].experiment(3).spec.options == {"reads": "log"}
-    assert rows[1].experiment(3).spec.options == {"x": "true", "y": "2"}
+    assert rows[1].experiment(3).spec.options == {"fsync": "true", "heartbeat_ms": "20"}
     assert rows[1].experiment(3).spec.seed == 3
 
 
