@@ -63,7 +63,8 @@ def test_defaults_reach_every_row_and_rows_override_them(tmp_path: Path) -> None
             tmp_path,
             "name: s\ndefaults: {time_limit_s: 5, set: {reads: log}}\n"
             "rows:\n- {name: a, system: raft}\n"
-            "- {name: b, system: raft, time_limit_s: 7, set: {fsync: true, heartbeat_ms: 20}}\n",
+            "- {name: b, system: raft, time_limit_s: 7, "
+            "set: {fsync: true, heartbeat_ms: 20}}\n",
         )
     )
     assert name == "s"
