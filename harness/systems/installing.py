@@ -61,7 +61,8 @@ DISK_FULL = "no space left on the disk"
 WHY: Sequence[tuple[str, str]] = (
     (r"No space left on device|ENOSPC|not enough free space", DISK_FULL),
     (
-        r"resolv(e|ing)\b|Network is unreachable|Connection refused|ENOTFOUND|EAI_AGAIN"
+        r"Could not resolve host|failure resolving|Network is unreachable|no such host"
+        r"|Connection refused|ENOTFOUND|EAI_AGAIN"
         r"|ECONNREFUSED|ENETUNREACH|ETIMEDOUT|dial tcp|timed out|Unknown host"
         r"|Failed to establish a new connection|Temporary failure"
         r"|no route to host|ConnectTimeout|offline",
@@ -78,6 +79,7 @@ WHY: Sequence[tuple[str, str]] = (
 """Phrases in clients' output -> what they mean; the first that is found counts."""
 
 _SEARCHED_CHARS = 20_000
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _NOT_THE_REASON = re.compile(r"^(npm (err!|error) )?(A complete log|$)|^\[notice\]")
 
 
@@ -308,7 +310,8 @@ def _maven(source: Maven, work: _Work) -> Sums:
     flags = [f"-DoutputDirectory={lib}", "-DincludeScope=runtime"]
     if not source.transitive:
         flags.append("-DexcludeTransitive=true")
-    work.run("mvn", "-B", "-q", "-f", str(pom), goal, *flags)
+    quiet = ("-B", "-q", "-Dstyle.color=never")
+    work.run("mvn", *quiet, "-f", str(pom), goal, *flags)
     sums = work.verified({path.name: _sha256(path) for path in sorted(lib.iterdir())})
     if source.sources:
         _need("javac", "apt-get install default-jdk-headless")
@@ -410,7 +413,8 @@ def _need(program: str, advice: str) -> None:
 def _why_failed(words: Sequence[str], status: int, output: str) -> str:
     """Why a command failed, in one line."""
     program = "pip" if "pip" in words else words[0]
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    plain = _COLOUR.sub("", output)
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
     said = [line for line in lines if not _NOT_THE_REASON.search(line)]
     for pattern, meaning in WHY:
         for line in said:
