@@ -274,6 +274,8 @@ def shown(ended: Mapping[str, Ended]) -> dict[str, Json]:
     """How the nodes ended, as evidence."""
     were = {node: one for node, one in ended.items() if one.pid}
     evidence: dict[str, Json] = {"killed": {n: one.pid for n, one in ended.items()}}
+    if were and not any(one.signal.startswith("SIG") for one in were.values()):
+        evidence = {}  # by an operator's command, and nobody knows pids
     if any(one.signal != "SIGKILL" for one in were.values()):
         evidence["ended_by"] = {
             node: f"{one.signal}, status {one.status}, after {one.took_ms:.0f} ms"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from harness.adapter import looking
 from harness.adapter.asking import TRY_AGAIN, Asker, text_of
 from harness.adapter.conversations import HELPFUL, Step
+from harness.adapter.findings import DID_CHARS_MAX, shortened
 from harness.adapter.marks import SERVES_S, Left, Marks
 from harness.adapter.nodes import POLL_S, Nodes, StopHereError
 from harness.adapter.patterns import Slots, fill, misfit
@@ -27,7 +28,7 @@ from harness.adapter.rules import OPTIONAL, RULES, of_service
 from harness.workload import OP_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from harness.adapter.asking import Answer, Client
@@ -49,6 +50,7 @@ SIGTERM_PATIENCE_S = 2.0
 PADDING = "x" * (128 << 10)
 """Twice as long as the lines that some libraries take by default."""
 ATTEMPTS = 3
+SILENT_TWICE = 2
 SILENCES_MAX = 20
 """After so many requests without an answer the examination ends: each takes long."""
 IN_THE_WAY = ("in-reply-to", "message", "newline", "one-a-line", "stays-open")
@@ -302,16 +304,41 @@ class Examination:
                 client.tap.send(piece)
                 await asyncio.sleep(PIECES_APART_S)
 
-        client = await self._client(self._first)
-        answer = await self._asker.ask(client, self._request(), send=send)
-        did = f"{answer.did}\nin three pieces, {PIECES_APART_S * 1000:.0f} ms apart"
-        self._judge_served("pieces", answer, did)
+        how = f"in three pieces, {PIECES_APART_S * 1000:.0f} ms apart"
+        await self._is_served("pieces", how, send=send)
 
     async def _together(self) -> None:
         """Send several requests in one go; answers may come in any order."""
         if self.notes.broken(*IN_THE_WAY):
             return
         self._nodes.what = f"{TOGETHER} requests came at once"
+        looks = await self._left_for_looks()
+        client = await self._client(self._first)
+        lines: dict[int, str] = {}
+        asked: dict[int, Left] = {}
+        for i in range(TOGETHER):
+            body = self._request()
+            if i < len(looks) and self._marks is not None:
+                body = fill(self._marks.mark.look, looks[i].slots)
+            msg_id, line = self._asker.written(client, body)
+            lines[msg_id] = line
+            asked |= {msg_id: looks[i]} if i < len(looks) else {}
+        client.tap.send("".join(f"{line}\n" for line in lines.values()).encode())
+        found = await self._asker.all_answers(client, lines)
+        if missing := sorted(lines.keys() - found.keys()):
+            did = f"sent {TOGETHER} requests at once, the last {lines[missing[-1]]}"
+            seen = f"no answer to {', '.join(map(str, missing))}"
+            seen += f"; {client.tap.closed}" * bool(client.tap.closed)
+            self._break("together", self._first, did, seen)
+        for msg_id, left in asked.items():
+            if msg_id in found and self._is_anothers(found[msg_id][0], left, looks):
+                did = f"sent {TOGETHER} requests at once, among them {lines[msg_id]}"
+                seen = f"{found[msg_id][1]}\nwhich is the answer to another of them"
+                self._break("together", self._first, did, seen)
+        self._keep("together")
+
+    async def _left_for_looks(self) -> list[Left]:
+        """Marks at the first node, each of which answers a request of its own."""
         looks: list[Left] = []
         if self._marks is not None and not self._marks.mark.takes:
             client = await self._client(self._first)
@@ -320,34 +347,7 @@ class Examination:
                 left = await self._marks.leave(self._first, client)
                 looks += [left] if left.claim == "done" else []
             self._asker.close()
-        client = await self._client(self._first)
-        lines: dict[int, str] = {}
-        expected: dict[int, Left] = {}
-        for i in range(TOGETHER):
-            body = self._request()
-            if i < len(looks) and self._marks is not None:
-                body = fill(self._marks.mark.look, looks[i].slots)
-            msg_id, line = self._asker.written(client, body)
-            lines[msg_id] = line
-            if i < len(looks):
-                expected[msg_id] = looks[i]
-        client.tap.send("".join(f"{line}\n" for line in lines.values()).encode())
-        found = await self._asker.all_answers(client, lines)
-        did = (
-            f"sent {TOGETHER} requests at once, the first {next(iter(lines.values()))}"
-        )
-        missing = lines.keys() - found.keys()
-        if missing:
-            ids = ", ".join(map(str, sorted(missing)))
-            why = f"; {client.tap.closed}" * bool(client.tap.closed)
-            self._break("together", self._first, did, f"no answer to {ids}{why}")
-        for msg_id, left in expected.items():
-            if msg_id in found and self._is_anothers(found[msg_id][0], left, looks):
-                did = f"sent {TOGETHER} requests at once, among them {lines[msg_id]}"
-                seen = f"{found[msg_id][1]}\nwhich is the answer to another of them"
-                self._break("together", self._first, did, seen)
-        if not missing:
-            self._keep("together")
+        return looks
 
     def _is_anothers(self, body: Any, left: Left, looks: Sequence[Left]) -> bool:
         """Whether an answer shows another mark than the one that was asked for."""
@@ -359,30 +359,53 @@ class Examination:
 
     async def _long(self) -> None:
         self._nodes.what = "it was sent a long request"
-        client = await self._client(self._first)
-        body = {**self._request(), "padding": PADDING}
-        answer = await self._asker.ask(client, body)
-        did = f"sent a request of {len(answer.line)} bytes, with a member `padding`"
-        self._judge_served("long", answer, did)
+        how = f"with a member `padding` of {len(PADDING)} bytes"
+        await self._is_served("long", how, padding=PADDING)
 
     async def _noise(self) -> None:
         self._nodes.what = "it was sent lines that are no messages"
+
+        def after(noise: bytes) -> Callable[[Client, bytes], Awaitable[None]]:
+            async def send(client: Client, data: bytes) -> None:
+                client.tap.send(noise + b"\n" + data)
+
+            return send
+
         for noise in NO_MESSAGES:
-            client = await self._client(self._first)
-            client.tap.send(noise + b"\n")
-            answer = await self._asker.ask(client, self._request())
-            did = f"sent the line {noise!r}, then {answer.line}"
-            self._judge_served("no-message", answer, did)
-            self._asker.close()
-            if self.notes.broken("no-message"):
+            how = f"after the line {noise!r}"
+            if not await self._is_served("no-message", how, send=after(noise)):
                 return
 
-    def _judge_served(self, name: str, answer: Answer, did: str) -> None:
-        """Hold a rule against a request that should have been served like others."""
-        if answer.body is None or answer.code in (NOT_SUPPORTED, MALFORMED):
-            self._break(name, answer.node, did, self._seen(answer))
-        else:
+    async def _is_served(
+        self,
+        name: str,
+        how: str,
+        *,
+        send: Callable[[Client, bytes], Awaitable[None]] | None = None,
+        **more: str,
+    ) -> bool:
+        """Whether a request that is sent in an odd way is served like others.
+
+        Silence counts if it comes again: a node that leaves some requests without an
+        answer, odd or not, breaks another rule.
+        """
+        for _ in range(SILENT_TWICE):
+            client = await self._client(self._first)
+            body = {**self._request(), **more}
+            answer = await self._asker.ask(client, body, send=send)
+            self._asker.close()
+            if answer.body is not None:
+                break
+        served = answer.body is not None and answer.code not in (
+            NOT_SUPPORTED,
+            MALFORMED,
+        )
+        if served:
             self._keep(name)
+        else:
+            did = f"{shortened(answer.did, DID_CHARS_MAX)}\n{how}"
+            self._break(name, self._first, did, self._seen(answer))
+        return served
 
     def _seen(self, answer: Answer) -> str:
         """What came of a request, with the end of the log if nothing did."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness.adapter.rules import RULES
+from harness.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,8 +127,8 @@ class Notebook:
                 rule.name,
                 rule.kept,
                 node,
-                shortened(did, DID_CHARS_MAX),
-                shortened(seen, SEEN_CHARS_MAX),
+                visible(shortened(did, DID_CHARS_MAX)),
+                visible(shortened(seen, SEEN_CHARS_MAX)),
                 advice or rule.advice,
                 rule.section,
                 says or rule.says,
@@ -187,7 +188,8 @@ def _lines(report: Report) -> Iterator[str]:
     if report.not_tried:
         yield ""
         left = report.not_tried
-        yield f"not looked at, as what is wrong was in the way ({len(left)} rules):"
+        why = ", as what is wrong was in the way" * (report.ended == "complete")
+        yield f"not looked at{why} ({len(left)} rules):"
         for kept in left[:NOT_TRIED_SHOWN_MAX]:
             yield f"       {kept}"
         if len(left) > NOT_TRIED_SHOWN_MAX:

@@ -177,6 +177,11 @@ def choose_rung(spec: TestSpec, system: System) -> Rung:
                 f"--network is for nodes that are started here: those of {system.name} "
                 "have a network already"
             )
+        if spec.pcap:
+            raise UsageError(
+                f"--pcap needs nodes that are started here: frames of {system.name} "
+                "nodes don't pass here"
+            )
         return Rung("attached")
     rung = doctor.choose_rung(spec.network)
     if rung.name in system.rungs:

@@ -70,7 +70,8 @@ def do(body: dict[str, Any]) -> dict[str, Any]:
             return {"role": "leader", "term": 0, "leader": "n1"}
         case "clock":
             return {"wall_ns": time.time_ns(), "mono_ns": time.monotonic_ns()}
-    raise RefusalError(10, f"{body['type']} is not supported")
+        case _:
+            raise RefusalError(10, f"{body['type']} is not supported")
 
 
 class Node(socketserver.StreamRequestHandler):

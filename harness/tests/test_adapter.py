@@ -71,6 +71,7 @@ BREACHES: Mapping[str, set[str]] = {
     "no-value": {"register", "cas"},
     "floats": {"register", "cas"},
     "texts": {"register", "cas"},
+    "surrogates": {"message", "register", "cas"},
     "slow": {"in-time"},
     "status": {"status"},
     "clock": {"clock"},
@@ -283,6 +284,23 @@ def test_bad_usage_is_one_line_and_254(
     assert why in told.err
     assert told.err.count("\n") == 1
     assert told.out == ""
+
+
+@nightly
+@pytest.mark.parametrize("seed", range(5))
+def test_whatever_a_node_sends_the_check_comes_to_an_end(seed: int) -> None:
+    node = ROOT / "harness" / "tests" / "hostile_node.py"
+    command = shlex.join([sys.executable, str(node), str(seed)])
+    report = check(TestSpec(system=f"launch:{command}", nodes=1))
+    assert report.ended == "complete"
+    assert not report.fit
+    assert json.loads(json.dumps(findings.as_json(report)))
+
+
+def test_an_interrupted_check_does_not_say_that_a_node_is_fit() -> None:
+    report = Report(command="c", workload="w", nodes=1, ended="interrupted")
+    assert not report.fit
+    assert findings.as_text(report).endswith("the check is not complete")
 
 
 def test_what_a_node_sent_can_t_control_the_terminal(

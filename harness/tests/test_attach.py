@@ -160,10 +160,10 @@ def test_a_second_run_on_the_same_nodes_does_not_see_the_values_of_the_first(
         (("kill",), "kill", "--set start_command=COMMAND"),
         (("pause",), "pause", "--set resume_command=COMMAND"),
         ((), "partition", "--set partition_command=COMMAND and --set heal_command"),
-        (TASKS, "delay", "have the nodes started by launch:"),
-        (TASKS, "clock", "have the nodes started by launch:"),
-        (TASKS, "disk", "have the nodes started by launch:"),
-        (TASKS, "starve", "have the nodes started by launch:"),
+        (TASKS, "delay", "let launch: start the nodes"),
+        (TASKS, "clock", "let launch: start the nodes"),
+        (TASKS, "disk", "let launch: start the nodes"),
+        (TASKS, "starve", "let launch: start the nodes"),
     ],
 )
 def test_a_fault_without_its_command_is_refused_and_the_command_named(

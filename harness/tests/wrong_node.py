@@ -88,6 +88,8 @@ def do(body: dict[str, Any]) -> dict[str, Any]:
         value = STORE[key]
         if BREACH == "floats" and type(value) is int:
             value = float(value)
+        if BREACH == "surrogates":
+            value = "\ud800"
         if BREACH == "texts" and type(value) is int:
             value = str(value)
         return {"type": "read_ok", "value": value}

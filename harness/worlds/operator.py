@@ -24,7 +24,7 @@ PAIRS: Mapping[str, tuple[Task, Task]] = {
     "cut": ("partition", "heal"),
 }
 """Capability -> the commands that it takes: one to do it, one to undo it."""
-LAUNCH_THEM = "for such faults, have the nodes started by launch:"
+LAUNCH_THEM = "for such faults, let launch: start the nodes"
 
 
 def option_of(task: Task) -> str:
