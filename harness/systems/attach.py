@@ -25,7 +25,7 @@ import string
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
-from harness.options import Checked, Number
+from harness.options import Checked, Number, shown
 from harness.override import override
 from harness.registry import Option, Plugin, nearest, settings
 from harness.systems.services import SERVICES
@@ -81,13 +81,14 @@ def words_for(task: Task) -> Callable[[str], tuple[str, ...]]:
         known = PLACEHOLDERS[task]
         for _, name, spec, conversion in fields:
             if name is not None and (name not in known or spec or conversion):
+                near = nearest(name, known)
                 raise UsageError(
-                    f"there is no placeholder {{{name}}}{nearest(name, known)} (known: "
+                    f"there is no placeholder {{{shown(name)}}}{near} (known: "
                     f"{', '.join(known)}; write a brace of its own twice)"
                 )
         if words and "{" not in words[0] and shutil.which(words[0]) is None:
             raise UsageError(
-                f"there is no program {words[0]!r} on PATH or at that path"
+                f"no program {shown(words[0])} is on PATH, or at that path"
             )
         return tuple(words)
 

@@ -225,7 +225,11 @@ def test_addresses_become_nodes_in_their_order() -> None:
         ("kill_command", "kill {nod}", "no placeholder {nod}.*did you mean node"),
         ("kill_command", "kill {node", "expected '}'"),
         ("kill_command", "kill 'n1", "No closing quotation"),
-        ("start_command", "no-such-program-at-all", "there is no program"),
+        (
+            "start_command",
+            "no-such-program-at-all",
+            "no program no-such-program-at-all is on PATH",
+        ),
         ("kill_comand", "true", "no option 'kill_comand'; did you mean kill_command"),
     ],
 )
