@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -22,17 +23,24 @@ from harness.judge import analysis
 from harness.registry import find
 from harness.run import assembling, execution
 from harness.run.spec import TestSpec, usual_nodes
-from harness.systems.attach import AttachSystem, OwnKeys, addresses
+from harness.systems.attach import AttachSystem, OwnKeys, addresses, words_for
 from harness.tests import operate
 from harness.tests.loopback import loopback_places
+from harness.worlds.network import LinkRule
+from harness.worlds.operator import TASKS, Operator
+from harness.worlds.os.attached import (
+    Commands,
+    OperatedNetwork,
+    OperatedProcesses,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from harness.worlds.operator import Task
     from harness.worlds.places import NodePlace
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "python_register.py"
-TASKS = ("kill", "start", "pause", "resume", "partition", "heal")
 
 
 class Operated:
@@ -141,6 +149,66 @@ def test_attached_nodes_are_killed_paused_and_cut_off_by_their_operator(
         "heal n2",
         "heal n3",
     ]
+
+
+def test_a_kill_command_that_kills_nothing_is_no_fault_of_the_nodes(
+    operated: Operated, tmp_path: Path
+) -> None:
+    spec = operated.spec("start", time_limit_s=1.5, rate=100.0)
+    spec.options["kill_command"] = "false"
+    step = {"fault": {"kind": "kill", "target": ["n2"]}, "heal": {"after_s": 0.3}}
+    plan: Any = [{"at": {"time_s": 0.2}, **step}]
+    began_s = time.monotonic()
+    folder = execution.run(spec, tmp_path / "results", plan=plan)
+    assert analysis.judged(folder).verdict == "valid"
+    lines = fault_lines(folder.path)
+    (told,) = (line for line in lines if line["kind"] == "operator")
+    assert told["title"] == "kill_command for n2 exited with status 1"
+    assert told["evidence"]["accepts_now"] is True
+    (end,) = (line for line in lines if line["event"] == "end")
+    assert end["bit"] is False, (end, time.monotonic() - began_s)
+
+
+def test_links_that_can_t_be_healed_fail_the_run_and_say_so(
+    operated: Operated, tmp_path: Path
+) -> None:
+    spec = operated.spec("partition", time_limit_s=1.5, rate=100.0)
+    spec.options["heal_command"] = "false"
+    fault = {"kind": "partition", "shape": "one", "target": ["n1"]}
+    plan: Any = [{"at": {"time_s": 0.2}, "fault": fault, "heal": {"after_s": 0.3}}]
+    folder = execution.run(spec, tmp_path / "results", plan=plan)
+    errors = (folder.run() or pytest.fail("no run.json")).errors
+    assert any("heal_command for n" in error for error in errors), errors
+    assert analysis.exit_status(analysis.judged(folder)) == 255
+
+
+def test_what_is_in_force_is_undone_when_the_world_is_closed(
+    operated: Operated,
+) -> None:
+    tasks = {task: words_for(task)(text) for task, text in commands(operated)}
+    where = {name: place.listen for name, place in operated.places.items()}
+    acts = Commands(Operator(where, tasks), operated.places)
+    processes = OperatedProcesses(operated.places, acts)
+    network = OperatedNetwork(operated.places, acts, cuts=True)
+
+    async def harm_and_close() -> None:
+        ended = await processes.end(["n1"])
+        assert ended["n1"].signal == "kill_command"
+        assert processes.pid("n1") is None
+        assert list((await processes.pause("n2")).values()) == ["T"]
+        await network.set_rules({("n1", "n3"): LinkRule(cut=True)})
+        await processes.close()
+        await network.close()
+
+    asyncio.run(harm_and_close())
+    assert operated.calls()[-3:] == ["resume n2", "start n1", "heal n3"]
+    for place in operated.places.values():
+        wait_until_accepts(place)
+
+
+def commands(operated: Operated) -> Iterator[tuple[Task, str]]:
+    for task in TASKS:
+        yield task, operated.options(task)[f"{task}_command"]
 
 
 def test_a_second_run_on_the_same_nodes_does_not_see_the_values_of_the_first(

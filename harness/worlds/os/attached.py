@@ -161,18 +161,20 @@ async def _run(
         except OSError as problem:
             return None, f"{words[0]}: {problem.strerror}"
         end_s, why = time.monotonic() + COMMAND_LIMIT_S, ""
-        while process.poll() is None and not why:
-            await asyncio.sleep(POLL_S)
-            if time.monotonic() > end_s:
-                why = f"it did not end within {COMMAND_LIMIT_S:g} s"
-                if starts is None:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
-            elif starts is not None and await accepts(starts):
-                why = "it goes on, and the node accepts connections"
+        try:
+            while process.poll() is None and not why:
+                await asyncio.sleep(POLL_S)
+                if starts is not None and await accepts(starts):
+                    why = "it goes on, and the node accepts connections"
+                elif time.monotonic() > end_s:
+                    why = f"it did not end within {COMMAND_LIMIT_S:g} s"
+                    if starts is None:
+                        with contextlib.suppress(ProcessLookupError):
+                            os.killpg(process.pid, signal.SIGKILL)
+        finally:
+            if process.returncode is None:
+                process.returncode = 0  # it goes on, and its object must not complain
         if why:
-            process.returncode = 0  # or its destructor would complain
             return None, why
         output.seek(0, os.SEEK_END)
         output.seek(max(0, output.tell() - OUTPUT_CHARS_MAX))
