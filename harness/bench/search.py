@@ -4,7 +4,7 @@ Each mutant is hunted again and again in two ways, from the same seeds and with 
 budget, under the workload and the faults that it declares: by runs whose plans are
 drawn as `run` draws them, each from the next seed (`mutants.hunt`), and by a search
 (`harness.campaign.exploration`). Both stop at the first run that breaks a promise. In
-the os world the nodes of examples/ are hunted, too, each with a bug planted
+the os world the systems of examples/foreign are hunted, too, each with one of its bugs
 (`harness.bench.foreign`).
 
 The cost is processor time in the simulator, what it takes to tell runs apart included,
@@ -268,11 +268,12 @@ def choose(protocol: str | None, world: str) -> list[tuple[str, str]]:
     Raises:
         UsageError: There is no such protocol.
     """
+    nodes = [(foreign.FOREIGN, "/".join(names)) for names in foreign.bugs()]
     if world == "os" and protocol == foreign.FOREIGN:
-        return [(foreign.FOREIGN, name) for name in foreign.BUGS]
+        return nodes
     chosen = [(case.protocol, case.mutant) for case in mutants.choose(protocol)]
     if world == "os" and protocol is None:
-        chosen += [(foreign.FOREIGN, name) for name in foreign.BUGS]
+        chosen += nodes
     return chosen
 
 
@@ -371,7 +372,7 @@ def hunt_all(
 
         def spec_of(case: Case) -> TestSpec:
             if case.protocol == foreign.FOREIGN:
-                return foreign.set_up(case.mutant, scratch)
+                return foreign.set_up(*case.mutant.split("/"))
             return mutants.set_ups(case.protocol, case.mutant, world)[0]
 
         stop.listen(executor.cancel, executor.kill)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from harness.bench.foreign import Tried as ForeignTried
     from harness.bench.mutants import Tried
     from harness.bench.search import Compared
 
@@ -26,8 +27,13 @@ MUTANTS, SEARCH, SHRINK = "mutants", "search", "shrink"
 """Names that make `bench` measure one thing alone; OF_MUTANTS are their options."""
 
 MUTANT_BUDGET_S = 60.0
-OF_MUTANTS = ("world", "budget", "protocol", "jobs")
-IDLE = {None: OF_MUTANTS, MUTANTS: ("quick",), SEARCH: (), SHRINK: ("world",)}
+OF_MUTANTS = ("world", "budget", "protocol", "jobs", "foreign")
+IDLE = {
+    None: OF_MUTANTS,
+    MUTANTS: ("quick",),
+    SEARCH: ("foreign",),
+    SHRINK: ("world", "foreign"),
+}
 """What is measured alone -> options that would change nothing."""
 
 
@@ -49,6 +55,8 @@ def refuse_idle(alone: str | None) -> None:
             what = (
                 " and ".join(others) if name in OF_MUTANTS else f"all but the {alone}"
             )
+            if name == "foreign":
+                what += f"; bench {SEARCH} takes --protocol foreign"
             raise UsageError(f"--{name} is for {what}")
 
 
@@ -82,6 +90,10 @@ def alone(names: Sequence[str]) -> str | None:
 @click.option("--protocol", help=(
     "For mutants, search and shrink: those of this protocol only."
 ))  # fmt: skip
+@click.option("--foreign", is_flag=True, help=(
+    "For mutants: the systems of examples/foreign, with their bugs and without; "
+    "--protocol names one of them."
+))  # fmt: skip
 @number("--jobs", JOBS, default=1, help=(
     "For mutants, search and shrink: trials, or runs, side by side; default 1."
 ))  # fmt: skip
@@ -95,6 +107,7 @@ def bench(
     world: str,
     budget: float | None,
     protocol: str | None,
+    foreign: bool,
     jobs: int,
     results: Path,
     as_json: bool,
@@ -117,6 +130,9 @@ def bench(
 
     measured = alone(names)
     refuse_idle(measured)
+    given = click.get_current_context().get_parameter_source("world")
+    if foreign and world == "sim" and given is ParameterSource.COMMANDLINE:
+        raise UsageError("--foreign is for real processes: leave out --world sim")
 
     def show(what: str) -> None:
         if not as_json and sys.stderr.isatty():
@@ -142,10 +158,11 @@ def bench(
         )
         say(json.dumps(shrunk.record) if as_json else shrunk.text())
         return 0 if shrunk.meets_target else 1
+    from harness.bench import foreign as foreign_systems
     from harness.bench import mutants, search
 
     heartbeat = Heartbeat(f"bench {measured}", enabled=not as_json)
-    told: Tried | Compared
+    told: Tried | Compared | ForeignTried
     with interrupts.noted():  # what measures hears them, and what it has is printed
         if measured == SEARCH:
             told = search.measure(
@@ -154,6 +171,16 @@ def bench(
                 budget_s=budget,
                 repeat=repeat,
                 quick=quick,
+                jobs=jobs,
+                results=results,
+                show=show,
+                tell=heartbeat.tell,
+            )
+        elif foreign:
+            told = foreign_systems.measure(
+                protocol,
+                budget_s=budget or MUTANT_BUDGET_S,
+                repeat=repeat or 1,
                 jobs=jobs,
                 results=results,
                 show=show,

@@ -63,7 +63,7 @@ def complete(spec: TestSpec, *, planned: bool = False) -> None:
 def follow_customs(spec: TestSpec) -> None:
     """Take names and defaults as the system's users know them, if it has its own."""
     name, _, text = spec.system.partition(":")
-    system = services.by_default(registry.find("system", name), text, {})
+    system = registry.by_default(registry.find("system", name), text, {})
     if not isinstance(system, Customary):
         return
     spec.rate = spec.rate or system.usual_rate

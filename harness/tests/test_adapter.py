@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from harness.adapter.tap import parsed
 from harness.cli.group import run_command
 from harness.run.spec import TestSpec
 from harness.systems.services import SERVICES as KNOWN
+from harness.tests import starters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,15 +138,12 @@ def test_what_is_harmless_does_not_make_a_node_unfit(breach: str) -> None:
 
 @nightly
 @pytest.mark.parametrize("network", ["switch", "proxy"])
-@pytest.mark.parametrize("example", ["python", "javascript"])
-def test_the_examples_are_fit(example: str, network: Any) -> None:
-    command = {
-        "python": [sys.executable, str(ROOT / "examples" / "python_register.py")],
-        "javascript": ["node", str(ROOT / "examples" / "node_register.js")],
-    }[example]
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"needs {command[0]} on PATH")
-    spec = TestSpec(system=f"launch:{shlex.join(command)}", nodes=3, network=network)
+@pytest.mark.parametrize("language", [n for n in starters.LANGUAGES if n != "shell"])
+def test_the_starter_nodes_are_fit(
+    language: str, network: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    node = starters.command(language, "register", tmp_path_factory.getbasetemp())
+    spec = TestSpec(system=f"launch:{node}", nodes=3, network=network)
     report = check(spec)
     assert report.fit, findings.as_text(report)
 

@@ -40,7 +40,13 @@ if TYPE_CHECKING:
     from harness.worlds.operator import Task
     from harness.worlds.places import NodePlace
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "python_register.py"
+EXAMPLE = (
+    Path(__file__).resolve().parents[2]
+    / "examples"
+    / "nodes"
+    / "python"
+    / "register.py"
+)
 
 
 class Operated:

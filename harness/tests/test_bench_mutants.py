@@ -29,8 +29,14 @@ from harness.systems import mutants
 if TYPE_CHECKING:
     from harness.campaign.executor import Pursuit
 
-IDLE = (("world", "sim"), ("budget", "3"), ("protocol", "zab"), ("jobs", "2"))
-"""Options of `bench` that only mutants have a use for, and values that they take."""
+IDLE = (
+    ("--world", "sim"),
+    ("--budget", "3"),
+    ("--protocol", "zab"),
+    ("--jobs", "2"),
+    ("--foreign",),
+)
+"""Options of `bench` that only mutants have a use for, with values."""
 
 DECLARED = [
     pytest.param(protocol, mutant, id=f"{protocol}-{name}")
@@ -155,9 +161,10 @@ def test_a_trial_whose_run_fails_or_is_ended_ends_and_says_why(
 @pytest.mark.parametrize(
     ("given", "of"),
     [
-        *((("check", f"--{name}", value), "mutants") for name, value in IDLE),
+        *((("check", *words), "mutants") for words in IDLE),
         (("mutants", "--quick"), "all but the mutants"),
         (("shrink", "--world", "os"), "bench mutants and bench search"),
+        (("search", "--foreign"), "bench mutants"),
     ],
 )
 def test_an_option_that_changes_nothing_of_what_is_measured_is_refused(
@@ -173,4 +180,4 @@ def test_every_option_of_bench_that_says_it_is_for_mutants_is_held_to_it() -> No
         for option in cli.cli.commands["bench"].params
         if isinstance(option, click.Option) and "mutants" in (option.help or "")
     }
-    assert told == set(OF_MUTANTS) == {name for name, _ in IDLE}
+    assert told == set(OF_MUTANTS) == {words[0][2:] for words in IDLE}

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 import signal
 import sys
 import time
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +23,7 @@ from harness.run.spec import TestSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 BUDGET_S = 20.0
 
@@ -89,29 +87,12 @@ def test_the_median_has_an_interval_that_luck_widens() -> None:
     assert low < luck.ratio == 2.0 < high
 
 
-def test_foreign_nodes_get_their_bugs_planted(tmp_path: Path) -> None:
-    for name, bug in foreign.BUGS.items():
-        spec = foreign.set_up(name, tmp_path)
-        assert spec.nemesis == list(bug.nemesis)
-        path = Path(shlex.split(spec.system.partition(":")[2])[1])
-        compile(path.read_text(), path, "exec")
-        whole = (foreign.EXAMPLES / bug.file).read_text()
-        assert (path.read_text() != whole) == bool(bug.changes)
-        for before, after in bug.changes:
-            assert before not in path.read_text()
-            assert after in path.read_text()
-    absent = replace(bug, file="nope.py")
-    with pytest.raises(HarnessError, match=r"nope\.py is not there"):
-        foreign.broken(absent, foreign.EXAMPLES / "nope.py", tmp_path / "x")
-    changed = replace(bug, changes=(("not in there", ""),))
-    with pytest.raises(HarnessError, match="once"):
-        foreign.broken(changed, foreign.EXAMPLES / bug.file, tmp_path / "x")
-
-
 def test_foreign_nodes_are_hunted_in_the_os_world_alone() -> None:
     of_sim, of_os = (search.choose(None, world) for world in ("sim", "os"))
     assert of_os[: len(of_sim)] == of_sim
-    assert [name for _, name in of_os[len(of_sim) :]] == list(foreign.BUGS)
+    assert [tuple(name.split("/")) for _, name in of_os[len(of_sim) :]] == (
+        foreign.bugs()
+    )
     assert search.choose("foreign", "os") == of_os[len(of_sim) :]
     with pytest.raises(UsageError, match="foreign"):
         search.choose("foreign", "sim")

@@ -1,0 +1,3 @@
+module primary
+
+go 1.21
