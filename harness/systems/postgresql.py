@@ -261,6 +261,7 @@ class Servers:
             "wal_level": "replica",
             "hot_standby": "on",
             "shared_buffers": "32MB",
+            "deadlock_timeout": "100ms",  # Its 1 s is longer than clients wait.
             "fsync": self._fsync,
             "synchronous_commit": self._synchronous_commit,
         }
