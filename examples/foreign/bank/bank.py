@@ -82,9 +82,13 @@ class Journal:
         self.entries: list[Json] = []
         whole = 0
         for line in self.file:
-            if not line.endswith(b"\n"):
+            try:
+                entry = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                entry = None
+            if entry is None:
                 break  # the end came in mid-write, and nobody was told
-            self.entries.append(json.loads(line))
+            self.entries.append(entry)
             whole += len(line)
         self.file.truncate(whole)
         os.fsync(self.file.fileno())

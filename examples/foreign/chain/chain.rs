@@ -182,13 +182,21 @@ impl Node {
         let mut journal = OpenOptions::new().read(true).append(true).create(true).open(path)?;
         let mut text = Vec::new();
         journal.read_to_end(&mut text)?;
-        // What lies behind the last whole line was never answered: it must not be glued to the
-        // next one. What we serve from here on must be durable.
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        // What lies behind the last whole line was never answered, and a loss of power may leave
+        // any part of it. It must not be glued to the next line.
+        let (mut whole, mut log) = (0, Vec::new());
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            let entry = std::str::from_utf8(line).ok().and_then(|line| Entry::of(line));
+            match entry {
+                Some(entry) if line.ends_with(b"\n") => log.push(entry),
+                _ => break,
+            }
+            whole += line.len();
+        }
+        // What we serve from here on must be durable.
         journal.set_len(whole as u64)?;
         journal.sync_all()?;
         File::open(folder)?.sync_all()?;
-        let log = String::from_utf8_lossy(&text[..whole]).lines().filter_map(Entry::of).collect();
         let state = Mutex::new(State { journal: Some(journal), log, ..State::default() });
         let (changed, idle) = (Condvar::new(), Mutex::new(Vec::new()));
         Ok(Node { name, chain, peers, state, changed, idle })

@@ -22,7 +22,7 @@
 //     ack-before-fsync    g_set: an addition is acknowledged before it is on disk
 //     sent-once           g_set: what was sent counts as arrived, and is not sent again
 //     journal-overwritten g_set: a node that is started again begins a new journal
-//     sums-added          pn_counter: merging adds what is greater, and does not replace
+//     sums-replaced       pn_counter: merging takes what others say, even of one's own sums
 //     one-sum             pn_counter: there is one pair of sums, not one for each node
 //     net-sums            pn_counter: up and down are one sum; merging takes the greater
 //     own-sums-forgotten  pn_counter: a node counts on from what others tell it
@@ -66,14 +66,18 @@ class GrowSet {
     this.known = new Set();
     this.journal = fs.openSync(file, BUG === "journal-overwritten" ? "w+" : "a+");
     const bytes = fs.readFileSync(file);
-    // A kill in mid-write leaves a line without an end, which was never acknowledged.
-    const end = bytes.lastIndexOf("\n") + 1;
+    // The end in mid-write leaves a part of a line, which was never acknowledged.
+    let end = 0;
+    for (let next; (next = bytes.indexOf("\n", end) + 1); end = next) {
+      try {
+        this.hear([JSON.parse(bytes.subarray(end, next).toString())]);
+      } catch {
+        break;
+      }
+    }
     fs.ftruncateSync(this.journal, end);
     fs.fsyncSync(this.journal);
     syncFolder();
-    for (const line of bytes.subarray(0, end).toString().split("\n")) {
-      if (line) this.hear([JSON.parse(line)]);
-    }
   }
 
   add({ element }) {
@@ -148,7 +152,7 @@ class Counter {
     for (const way of ["up", "down"]) {
       for (const [name, sum] of Object.entries(theirs[way])) {
         const mine = this.sums[way][name];
-        if (BUG === "sums-added" && mine < sum) this.sums[way][name] = mine + sum;
+        if (BUG === "sums-replaced") this.sums[way][name] = sum;
         else this.sums[way][name] = mine === undefined ? sum : Math.max(mine, sum);
       }
     }

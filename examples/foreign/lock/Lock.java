@@ -65,13 +65,15 @@ public class Lock {
     static void open(Path path) throws IOException {
         journal = FileChannel.open(path, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
         byte[] bytes = Files.readAllBytes(path);
-        // What lies behind the last whole line was never answered.
-        int whole = bytes.length;
-        while (whole > 0 && bytes[whole - 1] != '\n') whole--;
-        String text = new String(bytes, 0, whole, StandardCharsets.UTF_8);
-        for (String line : text.split("\n")) {
-            Map<String, String> entry = object(line);
-            if (entry == null || bug.equals("grants-not-stored")) continue;
+        // What lies behind the last whole line was never answered; a loss of power may leave
+        // any part of it.
+        int whole = 0;
+        for (int at = 0; at < bytes.length; at++) {
+            if (bytes[at] != '\n') continue;
+            Map<String, String> entry = object(new String(bytes, whole, at - whole, StandardCharsets.UTF_8));
+            if (entry == null || !entry.keySet().containsAll(Set.of("key", "token", "released"))) break;
+            whole = at + 1;
+            if (bug.equals("grants-not-stored")) continue;
             Grant grant = new Grant();
             grant.token = Long.parseLong(entry.get("token"));
             grant.released = entry.get("released").equals("true");

@@ -127,22 +127,23 @@ func (n *Node) open(path string) {
 	must(err)
 	text, err := os.ReadFile(path)
 	must(err)
-	// What lies behind the last whole line was never answered.
-	text = text[:bytes.LastIndexByte(text, '\n')+1]
-	for _, line := range bytes.Split(text, []byte("\n")) {
+	// What lies behind the last whole line was never answered: a loss of power may leave
+	// any part of it.
+	whole := 0
+	for _, line := range bytes.SplitAfter(text, []byte("\n")) {
 		var record Record
-		if len(line) == 0 {
-			continue
+		if !bytes.HasSuffix(line, []byte("\n")) || json.Unmarshal(line, &record) != nil || record.Place > len(n.log)+1 {
+			break
 		}
-		must(json.Unmarshal(line, &record))
+		whole += len(line)
 		if record.Entry != nil {
 			n.log = append(n.log[:record.Place-1], *record.Entry)
 		} else {
 			n.epoch, n.vote = record.Epoch, record.Vote
 		}
 	}
-	must(file.Truncate(int64(len(text))))
-	_, err = file.Seek(int64(len(text)), 0)
+	must(file.Truncate(int64(whole)))
+	_, err = file.Seek(int64(whole), 0)
 	must(err)
 	must(file.Sync())
 	folder, err := os.Open(filepath.Dir(path))

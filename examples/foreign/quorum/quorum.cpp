@@ -124,10 +124,12 @@ class Store {
     size_t whole = 0;
     for (size_t end; (end = text.find('\n', whole)) != string::npos; whole = end + 1) {
       Fields body = object(text.substr(whole, end - whole));
+      if (body["key"].empty() || body["value"].empty()) break;
       values_[body["key"]] = Value::of(body);
     }
-    // What lies behind the last whole line was never answered. It must not be glued to the
-    // next line, and what we serve from here on must be durable.
+    // What lies behind the last whole line was never answered; a loss of power may leave
+    // any part of it. It must not be glued to the next line, and what we serve from here on
+    // must be durable.
     if (journal_ < 0 || ftruncate(journal_, whole) || fsync(journal_)) give_up();
     int folder = ::open(path.substr(0, path.rfind('/')).c_str(), O_RDONLY);
     if (folder < 0 || fsync(folder)) give_up();
