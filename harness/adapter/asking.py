@@ -191,12 +191,8 @@ class Asker:
             while client.tap.lines:
                 came = client.tap.lines.pop(0)
                 for one in came.objects:
-                    body = one.get("body")
-                    if not isinstance(body, dict):
-                        continue
-                    msg_id = body.get("in_reply_to")
-                    if type(msg_id) is int and msg_id in lines:
-                        found[msg_id] = body, text_of(came)
+                    if (msg_id := id_in(one)) in lines and msg_id is not None:
+                        found[msg_id] = one["body"], text_of(came)
             if client.tap.closed or not await client.tap.news(end_s - time.monotonic()):
                 break
         return found
@@ -214,7 +210,7 @@ class Asker:
                 came = tap.lines.pop(0)
                 objects = self._objects(client, line, came, torn)
                 for one in objects:
-                    if self._answers(client, msg_id, one):
+                    if id_in(one) == msg_id:
                         for other, its in strange:
                             self._unasked(client, line, other, its)
                         return self._taken(client, msg_id, line, one, came)
@@ -279,18 +275,12 @@ class Asker:
             torn.clear()
         return together
 
-    def _answers(self, client: Client, msg_id: int, one: Mapping[str, Any]) -> bool:
-        body = one.get("body")
-        found = body.get("in_reply_to") if isinstance(body, dict) else None
-        return type(found) is int and found == msg_id
-
     def _known(
         self, client: Client, line: str, one: Mapping[str, Any], came: Line
     ) -> bool:
         """Whether an object answers an earlier request."""
-        body = one.get("body")
-        found = body.get("in_reply_to") if isinstance(body, dict) else None
-        if type(found) is not int:
+        found = id_in(one)
+        if found is None:
             return False
         if found in client.given_up:
             client.given_up.discard(found)
@@ -332,7 +322,7 @@ class Asker:
         if not isinstance(body, dict):
             return None, seen  # its line is noted as no message
         found = body.get("in_reply_to")
-        if type(found) is int and found == msg_id:
+        if id_in(one) == msg_id:
             self._keep("in-reply-to")
         else:
             has = "there is no in_reply_to"
@@ -392,6 +382,13 @@ class Asker:
 
     def _break(self, name: str, client: Client, line: str, seen: str) -> None:
         self.notes.breaks(RULES[name], client.place.name, f"sent {line}", seen)
+
+
+def id_in(message: Mapping[str, Any]) -> int | None:
+    """The number of the request that a message answers; None if it has none."""
+    body = message.get("body")
+    found = body.get("in_reply_to") if isinstance(body, dict) else None
+    return found if type(found) is int else None
 
 
 def text_of(line: Line) -> str:

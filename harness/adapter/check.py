@@ -18,7 +18,6 @@ from harness.worlds.processes import Limits
 from harness.worlds.world import Setting
 
 if TYPE_CHECKING:
-    from harness.run.assembling import Parts
     from harness.run.spec import TestSpec
     from harness.worlds.world import World
 
@@ -37,29 +36,17 @@ def check(spec: TestSpec) -> Report:
     """
     complete(spec)
     parts = assemble(spec)
-    assert isinstance(parts.system, LaunchSystem), "the command is made so"
-    services = services_of(parts.workload.requires)
-    if lacking := sorted(parts.workload.requires - set(services)):
+    system, needed = parts.system, parts.workload.requires
+    assert isinstance(system, LaunchSystem), "only such nodes are started so"
+    services = services_of(needed)
+    if unknown := sorted(needed - services.keys()):
         raise UsageError(
-            f"{spec.workload} needs {', '.join(lacking)}, of which WIRE.md says "
+            f"{spec.workload} needs {', '.join(unknown)}, of which WIRE.md says "
             f"nothing to check (it does of {', '.join(SERVICES)})"
         )
-    rung = choose_rung(spec, parts.system)
-    return _carried_out(spec, parts, rung.name)
-
-
-def _carried_out(spec: TestSpec, parts: Parts, rung: str) -> Report:
-    services = services_of(parts.workload.requires)
-    at_once = [
-        name
-        for name, service in services.items()
-        if service.spread == "at once"
-        and spec.options.get(service.at_once_if[0], service.at_once_if[1])
-        == service.at_once_if[1]
-    ]
+    at_once = [n for n, s in services.items() if s.shows_at_once(spec.options)]
     blank = Report(command=spec.system, workload=spec.workload, nodes=spec.nodes)
-    system = parts.system
-    assert isinstance(system, LaunchSystem)
+    rung = choose_rung(spec, system)
     with scratch_folder("splitbrain-adapter-") as folder:
         limits = Limits(spec.node_data_mb * 10**6, spec.node_log_mb * 10**6)
         setting = Setting(spec.node_names, folder, spec.seed, limits)
@@ -69,7 +56,6 @@ def _carried_out(spec: TestSpec, parts: Parts, rung: str) -> Report:
             return Examination(world, system, services, at_once, notes, folder)
 
         interrupts.insist()
-        failed = osworld.execute(setting, rung, make)
-        if failed:
+        if failed := osworld.execute(setting, rung.name, make):
             raise HarnessError(failed)
         return read_report(folder / REPORT)

@@ -115,6 +115,11 @@ class Service:
     spread: Spread = ""
     at_once_if: tuple[str, str] = ("", "")
 
+    def shows_at_once(self, options: Mapping[str, str]) -> bool:
+        """Whether marks have to show at once in a run with these options."""
+        name, value = self.at_once_if
+        return self.spread == "at once" and options.get(name, value) == value
+
 
 def txn(*micro: Sequence[Any]) -> dict[str, Any]:
     """A request for a transaction."""

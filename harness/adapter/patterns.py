@@ -161,20 +161,6 @@ class Text(Pattern):
 
 
 @dataclass(frozen=True)
-class ListOf(Pattern):
-    """A list whose elements all fit."""
-
-    element: Any
-
-    @override
-    def misfit(self, value: Any, slots: Slots) -> str:
-        if not isinstance(value, list):
-            return f"{told(value)} is no list"
-        flaws = (misfit(self.element, one, slots) for one in value)
-        return next(filter(None, flaws), "")
-
-
-@dataclass(frozen=True)
 class Something(Pattern):
     """Anything but null."""
 
