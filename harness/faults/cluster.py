@@ -134,7 +134,8 @@ class Cluster:
             if not ok:
                 raise ClusterNeverUpError(self._why_not_up(node, limit))
         took_ms = self._ms_since(begun_ns)
-        pids = {node: self.processes.pid(node) for node in self.nodes}
+        known = {node: self.processes.pid(node) for node in self.nodes}
+        pids = {node: pid for node, pid in known.items() if pid != 0}
         title = f"{len(self.nodes)} nodes serve after {took_ms:.0f} ms"
         self._note("node-start", self.nodes, title, {"pids": pids})
 
@@ -194,8 +195,9 @@ class Cluster:
 
         waits = await asyncio.gather(*(served(node) for node in dead))
         return {
-            node: {"pid": self.processes.pid(node), **how}
+            node: {**({} if pid == 0 else {"pid": pid}), **how}
             for node, how in zip(dead, waits, strict=True)
+            for pid in (self.processes.pid(node),)
         }
 
     def hurry(self) -> None:

@@ -175,7 +175,7 @@ class Processes(Protocol):
         ...
 
     def pid(self, node: str) -> int | None:
-        """The pid of the node's process; None if none is running."""
+        """The pid of the node's process; None if none is running, 0 if nobody tells."""
         ...
 
     def on_exit(self, callback: Callable[[Exit], None]) -> None:

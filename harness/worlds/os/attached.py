@@ -194,7 +194,7 @@ async def accepts(place: NodePlace) -> bool:
 class OperatedProcesses(Processes):
     """The processes of nodes, as their operator's commands reach them.
 
-    Nobody tells us pids, so the port of a node stands for its process.
+    Nobody tells us pids; in what came of a kill the port stands for one.
     """
 
     def __init__(self, places: Mapping[str, NodePlace], commands: Commands) -> None:
@@ -206,10 +206,9 @@ class OperatedProcesses(Processes):
     @override
     async def start(self, place: NodePlace, launch: Launch) -> int:
         ran = await self._commands.run("start", place.name)
-        if not ran.accepts:
-            return 0  # whoever waits for it to serve finds it absent
-        self._down.discard(place.name)
-        return place.listen.port
+        if ran.accepts:  # else whoever waits for it to serve will find it absent
+            self._down.discard(place.name)
+        return 0
 
     @override
     async def kill(self, node: str) -> int:
@@ -242,7 +241,7 @@ class OperatedProcesses(Processes):
         await self._commands.run("pause", node)
         self._paused.add(node)
         silent = await is_silent(self._places[node])
-        return {str(self._places[node].listen.port): "T" if silent else "R"}
+        return {"unknown": "T" if silent else "R"}
 
     @override
     async def resume(self, node: str) -> None:
@@ -274,7 +273,7 @@ class OperatedProcesses(Processes):
 
     @override
     def pid(self, node: str) -> int | None:
-        return None if node in self._down else self._places[node].listen.port
+        return None if node in self._down else 0
 
     @override
     def on_exit(self, callback: Callable[[Exit], None]) -> None:
