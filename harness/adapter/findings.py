@@ -144,6 +144,7 @@ class Notebook:
         """Write the report, as nothing more is looked at; `expected` are all rules."""
         report = self.report
         broken = {f.rule for f in report.failed}
+        report.notes = [note for note in report.notes if note.rule not in broken]
         report.passed = {
             rule.name: rule.kept
             + (f" ({self.told[rule.name]})" if rule.name in self.told else "")
