@@ -227,12 +227,14 @@ def cache() -> Path:
 
 @functools.cache
 def built(name: str) -> Path:
-    """The folder of what was built of a system; empty if nothing has to be.
+    """The folder of what was built of a system; its sources if nothing has to be.
 
     Raises:
         HarnessError: The folder can't be made, or the build fails; says how.
     """
     system = systems()[name]
+    if not system.build:
+        return FOLDER / name
     folder = cache() / f"{name}-{digest(name)}"
     if folder.exists():
         return folder
@@ -240,8 +242,7 @@ def built(name: str) -> Path:
     fresh = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")
     try:
         fresh.mkdir(parents=True)
-        if system.build:
-            build(name, system.build, fresh)
+        build(name, system.build, fresh)
         fresh.rename(folder)
     except OSError as problem:
         if not folder.exists():  # somebody else may have built it meanwhile

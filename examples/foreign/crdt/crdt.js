@@ -7,7 +7,8 @@
 //
 // Promise: what was added and acknowledged is never lost, and some seconds after the last
 // fault all nodes know all of it, whatever happened to them: cut off, paused, killed, or
-// all without power at once. Each node serves alone; reads may be stale.
+// all without power at once. Each node serves alone; reads may be stale. Clocks must run:
+// a node whose clock stands still tells nobody anything meanwhile.
 //
 // How it works: a node's state is a set, and for each node what it added to the counter
 // and what it took away. Only a node itself changes its own two sums, and they only grow.
@@ -174,12 +175,12 @@ class Gossip {
     this.peer = peer;
     this.confirmed = 0; // elements that the peer has for certain
     this.life = ""; // of the peer: one that was started again has to be told anew
-    this.heard = Date.now();
+    this.heard = performance.now();
     setInterval(() => this.tell(), GOSSIP_MS);
   }
 
   tell() {
-    if (this.socket && Date.now() - this.heard > SILENCE_MS) this.socket.destroy();
+    if (this.socket && performance.now() - this.heard > SILENCE_MS) this.socket.destroy();
     if (!this.socket) this.connect();
     const [start, news] = [this.confirmed, state.news(this.confirmed)];
     if (BUG === "sent-once") this.confirmed += news.length;
@@ -187,7 +188,7 @@ class Gossip {
   }
 
   connect() {
-    this.heard = Date.now();
+    this.heard = performance.now();
     const socket = net.connect({ ...address(PEERS[this.peer]), noDelay: true });
     this.socket = socket;
     socket.on("error", () => {}); // "close" follows.
@@ -195,7 +196,7 @@ class Gossip {
       if (this.socket === socket) this.socket = null;
     });
     messages(socket, ({ body }) => {
-      this.heard = Date.now();
+      this.heard = performance.now();
       if (BUG === "sent-once") return;
       const isSame = body.life === this.life;
       this.confirmed = isSame ? Math.max(this.confirmed, body.has) : 0;
