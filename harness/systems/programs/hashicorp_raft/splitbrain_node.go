@@ -1,0 +1,1 @@
+../../../../examples/nodes/go/splitbrain_node.go
