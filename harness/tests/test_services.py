@@ -38,6 +38,7 @@ MATRIX = {
     "three_phase_commit": f"{TRANSACTIONS} commit echo",
     "two_phase_commit": f"{TRANSACTIONS} commit echo",
     "zab": f"{TRANSACTIONS} broadcast echo kv leader lock register",
+    "zookeeper": "kv lock register set",
 }
 """System -> the workloads that it serves."""
 
