@@ -8,10 +8,10 @@ finds its place in its data directory and ignores the flags that bootstrap a clu
 One that joins with an empty disk is told the members that there are, and itself.
 
 Choices:
-    Errors are definite if etcd raises them before a proposal enters its log
-    (`DEFINITE`). "mvcc: database space exceeded" looks like one of them and is not: a
-    put that crosses the quota is applied and reports it too. All others, and those that
-    we have never seen, are indefinite.
+    Errors are definite if etcd raises them before a proposal enters its log, or before
+    it writes anything (`DEFINITE`). "mvcc: database space exceeded" looks like one of
+    them and is not: a put that crosses the quota is applied and reports it too. All
+    others, and those that we have never seen, are indefinite.
 
     Once a node has served, it counts as ready again as soon as it accepts connections:
     a node that restarts in a minority can't serve before the partition heals, and the
@@ -23,6 +23,13 @@ Choices:
     whose comparison fails has no effect, so it is tried anew, TRIES_MAX times; then the
     transaction is a definite failure (30). A transaction that only reads needs no
     second txn, and may be `serializable`.
+
+    With `locks=lease`, a lock is a key that goes with its holder's lease, as in etcd's
+    own locks; its token is the revision that made the key, and what is done with a
+    token compares it. A client keeps its lease alive through its member. One that can't
+    for `lease_ttl_s` loses the lock while it still takes itself for the holder, so two
+    may hold it (Jepsen, etcd 3.4.3): `lock.leases=true` asks for fencing alone. An
+    unknown lease is refused before anything is written, and definite.
 
     Members have ids, and the one under which a node was removed is gone for ever: etcd
     ends a node that comes back with it. So a removed node has to join with an empty
@@ -45,6 +52,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import functools
 import json
 import platform
@@ -89,6 +97,8 @@ if TYPE_CHECKING:
 MS = Whole(1, 50_000)
 """etcd's own bound; it refuses a longer timeout."""
 
+TTL_S = Whole(1, 3600)
+
 OPTIONS = (
     Option(
         "reads",
@@ -98,6 +108,13 @@ OPTIONS = (
     ),
     Option("heartbeat_ms", "50", "time between a leader's heartbeats", MS),
     Option("election_timeout_ms", "500", "shortest election timeout", MS),
+    Option(
+        "locks",
+        "transaction",
+        "held until they are released, or only as long as the holder's lease",
+        OneOf("transaction", "lease"),
+    ),
+    Option("lease_ttl_s", "2", "how long a lease lives without its client", TTL_S),
     VERSION,
     BINARY,
 )
@@ -119,9 +136,10 @@ DEFINITE = (
     "etcdserver: key is not provided",
     "etcdserver: too many operations in txn request",
     "etcdserver: duplicate key given in txn request",
+    "etcdserver: requested lease not found",
     "raft proposal dropped",
 )
-"""Parts of the texts of errors that are raised before the proposal enters a log."""
+"""Parts of the texts of errors that are raised before anything is written."""
 
 NOT_SUPPORTED, PRECONDITION_FAILED, TXN_CONFLICT = 10, 22, 30
 TRIES_MAX = 10
@@ -160,6 +178,8 @@ class Etcd:
                 f"({self._election_timeout_ms} < 5 * {self._heartbeat_ms})"
             )
         self._serializable = chosen["reads"] == "serializable"
+        self._lease_ttl_s: int = chosen["lease_ttl_s"]
+        self._leases = chosen["locks"] == "lease"
         self._installed = functools.partial(
             SOFTWARE.find, chosen["version"], chosen["binary"]
         )
@@ -222,7 +242,10 @@ class Etcd:
 
     def client(self, workload: Workload) -> EtcdClient:
         """A client that puts the workload's requests into etcd's words."""
-        return EtcdClient(workload.codec, serializable=self._serializable)
+        ttl_s = self._lease_ttl_s if self._leases else None
+        return EtcdClient(
+            workload.codec, serializable=self._serializable, lease_ttl_s=ttl_s
+        )
 
     async def leader(self, places: Sequence[NodePlace]) -> str | None:
         """The node that takes itself for the leader, in the highest term."""
@@ -335,20 +358,29 @@ class EtcdClient(TranslatedClient):
     Args:
         codec: The workload's codec.
         serializable: Whether reads are answered from the member's own state.
+        lease_ttl_s: How long leases of locks live; None for locks without.
     """
 
-    def __init__(self, codec: WireCodec, *, serializable: bool) -> None:
+    def __init__(
+        self, codec: WireCodec, *, serializable: bool, lease_ttl_s: int | None = None
+    ) -> None:
         super().__init__(codec)
         self._serializable = serializable
+        self._lease_ttl_s = lease_ttl_s
+        self._session: Session | None = None
         self._http: JsonHttp | None = None
 
     async def open(self, place: NodePlace) -> None:
         """Connect to the member at `place`."""
         self._http = JsonHttp(place.listen)
         await self._http.connect()
+        if self._lease_ttl_s is not None:
+            self._session = Session(place.listen, self._lease_ttl_s)
 
     async def close(self) -> None:
-        """Drop the connection."""
+        """Drop the connection; a lease then ends by itself."""
+        if self._session is not None:
+            await self._session.close()
         if self._http is not None:
             await self._http.close()
 
@@ -366,6 +398,8 @@ class EtcdClient(TranslatedClient):
             return cells.decide(body, cells_in({"responses": [answer]}, names)[0])[0]
         if body["type"] == "cas":
             return await self._cas(names[0], body["from"], body["to"])
+        if self._session is not None and body["type"] in cells.LOCKS:
+            return await self._lock(self._session, body, names[0])
         return await self._transact(body, names)
 
     async def _cas(self, name: str, before: Any, after: Any) -> dict[str, Any]:
@@ -379,6 +413,36 @@ class EtcdClient(TranslatedClient):
         if not await self._commit([compare], {name: after}):
             raise cells.refusal(cells.PRECONDITION_FAILED, "precondition failed")
         return {"type": "cas_ok"}
+
+    async def _lock(
+        self, session: Session, body: Mapping[str, Any], name: str
+    ) -> dict[str, Any]:
+        """Carry out a request about a lock that is a key with a lease."""
+        kind, key = body["type"], {"key": encode(name)}
+        lease = await session.lease() if kind == "acquire" else ""
+        made: dict[str, Any] = {
+            "acquire": [{"requestPut": {**key, "value": "", "lease": lease}}],
+            "use": [],
+            "release": [{"requestDeleteRange": key}],
+        }
+        compare = {
+            **key,
+            "target": "CREATE",
+            "result": "EQUAL",
+            "createRevision": body.get("token", 0),
+        }
+        try:
+            asked = {"compare": [compare], "success": made[kind]}
+            succeeded, revision = succeeded_at(await self._post("txn", asked))
+        except NodeReply:
+            session.forget(lease)  # It may have run out.
+            raise
+        if not succeeded:
+            text = "somebody holds it" if kind == "acquire" else "not the holder"
+            raise cells.refusal(cells.PRECONDITION_FAILED, text)
+        if kind == "acquire":
+            return {"type": "acquire_ok", "token": revision}
+        return {"type": f"{kind}_ok"}
 
     async def _transact(
         self, body: Mapping[str, Any], names: Sequence[str]
@@ -433,14 +497,7 @@ class EtcdClient(TranslatedClient):
             for name, value in writes.items()
         ]
         answer = await self._post("txn", {"compare": compare, "success": puts})
-        succeeded = answer.get("succeeded", False)
-        # The gateway's JSON leaves out a false `succeeded`, but never the header.
-        if not isinstance(succeeded, bool) or not isinstance(
-            answer.get("header"), dict
-        ):
-            text = f"answered a txn with {answer!r:.100}"
-            raise NodeReply(definite=False, text=text)
-        return succeeded
+        return succeeded_at(answer)[0]
 
     async def _post(self, method: str, body: Mapping[str, Any]) -> dict[str, Any]:
         if self._http is None:
@@ -449,6 +506,78 @@ class EtcdClient(TranslatedClient):
         if status != 200:
             raise error_of(answer)
         return answer
+
+
+class Session:
+    """A client's lease, which is kept alive through one member.
+
+    Args:
+        listen: Where the member serves clients.
+        ttl_s: How long the lease lives after it was last kept alive.
+    """
+
+    def __init__(self, listen: Endpoint, ttl_s: int) -> None:
+        self._http = JsonHttp(listen)
+        self._ttl_s = ttl_s
+        self._lease = ""
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def lease(self) -> str:
+        """The id of the lease; it may have run out unnoticed.
+
+        Raises:
+            NodeReply: There is none. A definite failure: a lease alone holds nothing.
+        """
+        if not self._lease:
+            await self._end()
+            try:
+                answer = await posted(self._http, "lease/grant", {"TTL": self._ttl_s})
+            except NodeReply as error:
+                raise NodeReply(definite=True, text=error.text) from error
+            lease = whole(answer.get("ID"))
+            if not lease:  # A key with lease 0 would stay for ever.
+                text = f"granted a lease with {answer!r:.100}"
+                raise NodeReply(definite=True, text=text)
+            self._lease = str(lease)
+            self._keeping = asyncio.create_task(self._keep(self._lease))
+        return self._lease
+
+    def forget(self, lease: str) -> None:
+        """Have the next lock ask for a new lease, and keep this one alive no more."""
+        if lease and lease == self._lease:
+            self._lease = ""
+
+    async def close(self) -> None:
+        """Stop to keep the lease alive."""
+        await self._end()
+        await self._http.close()
+
+    async def _keep(self, lease: str) -> None:
+        while True:
+            await asyncio.sleep(self._ttl_s / 3)
+            with contextlib.suppress(NodeReply, TimeoutError):
+                async with asyncio.timeout(self._ttl_s):
+                    await posted(self._http, "lease/keepalive", {"ID": lease})
+
+    async def _end(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait([self._keeping])
+            self._keeping = None
+
+
+def succeeded_at(answer: Mapping[str, Any]) -> tuple[bool, int]:
+    """Whether a txn's comparisons were true, and the store's revision after it.
+
+    Raises:
+        NodeReply: It is no answer to a txn; nobody knows what was done.
+    """
+    succeeded, header = answer.get("succeeded", False), answer.get("header")
+    # The gateway's JSON leaves out a false `succeeded`, but never the header.
+    if not isinstance(succeeded, bool) or not isinstance(header, dict):
+        text = f"answered a txn with {answer!r:.100}"
+        raise NodeReply(definite=False, text=text)
+    return succeeded, whole(header.get("revision"))
 
 
 def cells_in(

@@ -170,3 +170,35 @@ async def find_leader(nodes: LoopbackNodes) -> str:
 
     await eventually(somebody_leads, "somebody leads")
     return found[-1]
+
+
+def test_a_lock_of_etcd_with_a_lease_goes_to_another_once_its_client_is_gone(
+    tmp_path: Path,
+) -> None:
+    if not SYSTEMS["etcd"][1]():
+        pytest.skip("etcd is not installed")
+    options = {"locks": "lease", "lease_ttl_s": "1"}
+
+    async def limited() -> None:
+        system = find("system", "etcd").factory("", options)
+        async with (
+            asyncio.timeout(TEST_LIMIT_S),
+            loopback_nodes(system, 1, tmp_path) as nodes,
+        ):
+            first, second = [await open_client(nodes, "n1", "lock") for _ in range(2)]
+            old = (await until_ok(first, op("acquire", 1))).value
+            with pytest.raises(NodeReply) as caught:
+                await second.invoke(op("acquire", 1))
+            assert (caught.value.definite, caught.value.code) == (True, 22)
+            await first.close()
+            new = (await until_ok(second, op("acquire", 1))).value
+            assert new > old
+            with pytest.raises(NodeReply) as caught:
+                await second.invoke(op("use", 1, old))
+            assert (caught.value.definite, caught.value.code) == (True, 22)
+            await second.invoke(op("use", 1, new))
+            await second.invoke(op("release", 1, new))
+            assert (await second.invoke(op("acquire", 1))).value > new
+            await second.close()
+
+    asyncio.run(limited())
