@@ -520,6 +520,22 @@ SERVICES: Mapping[str, Service] = {
         ),
         "soon",
     ),
+    "gossip": Service(
+        OTHERS,
+        "a list of those that this node has",
+        (
+            Step({"type": "broadcast", "message": KEY}, {}),
+            Step({"type": "read"}, {"messages": Has(KEY)}),
+        ),
+        ({"type": "broadcast"},),
+        Mark(
+            {"type": "broadcast", "message": MARK},
+            {"type": "read"},
+            {"messages": Has(MARK)},
+            {"messages": Has(MARK, there=False)},
+        ),
+        "soon",
+    ),
     "pn-counter": Service(
         OTHERS,
         "the sum of what this node knows",

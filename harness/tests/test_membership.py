@@ -60,8 +60,8 @@ def plan_of(changes: list[list[str]], disk: str, lasts_s: float) -> str:
 
 def test_a_foreign_node_may_serve_an_operator(tmp_path: Path) -> None:
     changes = [["remove", "n3"], ["add", "n3"], ["remove", "n1"], ["transfer", "n2"]]
-    plan = plan_of([*changes, ["remove", "n2"]], "empty", 2.0)
-    assert run(tmp_path, f"launch:{NODE}", plan, "--time-limit", "2.5") == 0
+    plan = plan_of([*changes, ["remove", "n2"]], "empty", 4.0)
+    assert run(tmp_path, f"launch:{NODE}", plan, "--time-limit", "4.5") == 0
     evidence = struck(tmp_path)
     assert evidence["bit"] is True
     assert evidence["done"] == {"remove": 2, "add": 1}
