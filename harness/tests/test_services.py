@@ -26,6 +26,7 @@ MATRIX = {
     "lmdb": f"{TRANSACTIONS} kv lock register",
     "maelstrom": "echo g_set gossip kafka kv list_append long_fork pn_counter register "
     "rw_register unique_ids",
+    "mariadb": f"{TRANSACTIONS} kv lock register",
     "multi_paxos": f"{TRANSACTIONS} echo kv leader lock register",
     "nats": "kafka kv register set",
     "paxos": "consensus echo",
@@ -46,7 +47,7 @@ NOT_SUPPORTED = " (10)"
 """How the error of an operation ends whose request a node does not know."""
 
 EMBEDDED = {"lmdb", "sqlite"}
-POSTGRESQL = {"postgresql", "postgresql_shards"}
+POSTGRESQL = {"mariadb", "postgresql", "postgresql_shards"}
 REFERENCE = [
     *("multi_paxos", "paxos", "raft", "zab"),
     *("three_phase_commit", "two_phase_commit"),
