@@ -184,7 +184,11 @@ class Asker:
     async def all_answers(
         self, client: Client, lines: Mapping[int, str]
     ) -> dict[int, tuple[Mapping[str, Any], str]]:
-        """The answers to requests that were sent together, in whatever order."""
+        """The answers to requests that were sent together, in whatever order.
+
+        Each answer gives those that follow the time of one: a node that answers one
+        request after another is right, as no client of a run sends the next before.
+        """
         end_s = time.monotonic() + OP_TIMEOUT_S
         found: dict[int, tuple[Mapping[str, Any], str]] = {}
         while len(found) < len(lines):
@@ -193,6 +197,7 @@ class Asker:
                 for one in came.objects:
                     if (msg_id := id_in(one)) in lines and msg_id is not None:
                         found[msg_id] = one["body"], text_of(came)
+                        end_s = time.monotonic() + OP_TIMEOUT_S
             if client.tap.closed or not await client.tap.news(end_s - time.monotonic()):
                 break
         return found

@@ -190,7 +190,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield ""
         left = report.not_tried
         why = ", as what is wrong was in the way" * (report.ended == "complete")
-        yield f"not looked at{why} ({len(left)} rules):"
+        yield f"not looked at{why} ({len(left)} rule{'s' * (len(left) > 1)}):"
         for kept in left[:NOT_TRIED_SHOWN_MAX]:
             yield f"       {kept}"
         if len(left) > NOT_TRIED_SHOWN_MAX:

@@ -120,7 +120,9 @@ class Nodes:
         try:
             await self._world.processes.start(place, self._system.launch(place))
         except HarnessError as problem:
-            self._notes.breaks(RULES[rule], node, "started it", str(problem))
+            seen = str(problem).removeprefix(f"{node}: ")
+            advice = "make the command one that runs from a shell without the check"
+            self._notes.breaks(RULES[rule], node, "started it", seen, advice=advice)
             raise StopHereError from problem
 
     async def _comes_up(self, node: str, rule: str) -> bool:

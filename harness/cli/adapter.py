@@ -9,7 +9,7 @@ import click
 
 from harness.cli.flags import AS_JSON, key_values, number
 from harness.cli.terminal import interrupted, say
-from harness.errors import EXIT_INVALID, EXIT_VALID
+from harness.errors import EXIT_INVALID, EXIT_VALID, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +58,12 @@ def check(
     from harness.adapter import findings
     from harness.run.spec import TestSpec
 
+    kind, colon, _ = command.partition(":")
+    if colon and kind in ("attach", "maelstrom"):
+        raise UsageError(
+            f"{kind}: nodes can't be checked: write the command of a node that speaks "
+            "the protocol of WIRE.md"
+        )
     spec = TestSpec(
         system=f"launch:{command.removeprefix('launch:')}",
         workload=workload,

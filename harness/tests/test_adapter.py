@@ -262,6 +262,18 @@ def test_the_command_has_a_status_and_json(capsys: pytest.CaptureFixture[str]) -
     assert "wrong_node: this is no good" in told["failed"][0]["seen"]
 
 
+def test_a_program_that_cannot_start_is_not_told_where_to_listen(
+    tmp_path: Path,
+) -> None:
+    program = tmp_path / "node"
+    program.write_text("#!/no/such/interpreter\n")
+    program.chmod(0o755)
+    report = check(TestSpec(system=f"launch:{program}", workload="echo", nodes=1))
+    assert [finding.rule for finding in report.failed] == ["listens"]
+    assert report.failed[0].seen.startswith("cannot start")
+    assert "SPLITBRAIN_LISTEN" not in report.failed[0].advice
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
@@ -271,6 +283,8 @@ def test_the_command_has_a_status_and_json(capsys: pytest.CaptureFixture[str]) -
         (["true", "--workload", "registre"], "did you mean register"),
         (["true", "--set", "ready_timeout=5"], "did you mean ready_timeout_s"),
         (["true", "--nodes", "0"], "--nodes"),
+        (["maelstrom:true"], "maelstrom: nodes can't be checked"),
+        (["attach:localhost:1"], "attach: nodes can't be checked"),
     ],
 )
 def test_bad_usage_is_one_line_and_254(
