@@ -129,7 +129,7 @@ def test_a_node_that_keeps_all_rules_is_fit() -> None:
     assert {"register", "cas", "survives", "spread", "in-time"} <= set(report.passed)
 
 
-@pytest.mark.parametrize("breach", ["ignores-sigterm", "src"])
+@pytest.mark.parametrize("breach", ["ignores-sigterm", "src", "takes-its-time"])
 @nightly
 def test_what_is_harmless_does_not_make_a_node_unfit(breach: str) -> None:
     report = check(spec_of(breach))

@@ -135,6 +135,8 @@ def forward(body: dict[str, Any]) -> dict[str, Any]:
 
 def serve(body: dict[str, Any]) -> dict[str, Any]:
     kind = body["type"]
+    if BREACH == "takes-its-time":
+        time.sleep(0.3)
     if kind == "status":
         term: Any = "1" if BREACH == "status" else 1
         return {"type": "status_ok", "role": "follower", "term": term, "leader": OWNER}
