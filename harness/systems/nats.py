@@ -14,7 +14,9 @@ is in the last one. A write publishes; what reads and decides publishes with the
 (`WRONG_LAST_SEQUENCE`), TRIES_MAX times. A log is a subject, too: the offsets of its
 messages are their numbers in the stream, which has one for all. A read asks the
 stream's leader for the last message of a subject; in a cluster, a leader that was
-replaced and does not know it may answer with an old one.
+replaced and does not know it may answer with an old one. And once, on a busy machine
+without faults (2.12.1, three nodes), a conditional publish was acknowledged although a
+plain one to the same subject had come between.
 
 Errors: a publish is definite only if it never left, if no server had the stream (no
 responders), or if it was refused for its expected sequence. A read has no effects, so

@@ -47,7 +47,7 @@ NOT_SUPPORTED = " (10)"
 """How the error of an operation ends whose request a node does not know."""
 
 EMBEDDED = {"lmdb", "sqlite"}
-POSTGRESQL = {"mariadb", "postgresql", "postgresql_shards"}
+DATABASES = {"mariadb", "postgresql", "postgresql_shards"}
 REFERENCE = [
     *("multi_paxos", "paxos", "raft", "zab"),
     *("three_phase_commit", "two_phase_commit"),
@@ -88,14 +88,14 @@ def test_raft_and_etcd_change_members_and_all_bear_the_other_faults() -> None:
     nemeses = {n: made.factory({}) for n, made in registry.plugins("nemesis").items()}
     spared = [
         (system, kind, why)
-        for system in (*MATRIX.keys() - EMBEDDED - POSTGRESQL, "launch")
+        for system in (*MATRIX.keys() - EMBEDDED - DATABASES, "launch")
         for kind, nemesis in nemeses.items()
         if (why := services.why_spared(made(system), nemesis))
     ]
     assert {kind for _, kind, _ in spared} == {"membership"}
     assert {why for *_, why in spared} == {"its nodes don't serve membership"}
     changing = {"raft", "etcd", "launch"}
-    spare = MATRIX.keys() - {*changing, *EMBEDDED, *POSTGRESQL}
+    spare = MATRIX.keys() - {*changing, *EMBEDDED, *DATABASES}
     assert {system for system, *_ in spared} == spare
     unsure = {
         (system, kind)
