@@ -9,14 +9,13 @@ and every failure says whether the request left.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.errors import TEMPORARILY_UNAVAILABLE, NodeReply
-from harness.systems.wire import why_not
+from harness.errors import NodeReply
+from harness.systems.streams import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from harness.worlds.places import Endpoint
 
 BODY_BYTES_MAX = 1 << 20
-CONNECT_TIMEOUT_S = 2.0
 
 
 class BadAnswerError(ValueError):
@@ -32,11 +30,11 @@ class BadAnswerError(ValueError):
 
 
 class JsonHttp:
-    """A connection that is made when needed, and dropped when in doubt."""
+    """A connection to a server."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._streams = Streams(endpoint)
 
     async def post(
         self, path: str, body: Mapping[str, Any]
@@ -46,7 +44,7 @@ class JsonHttp:
         Raises:
             NodeReply: There is no answer; a definite failure if the request never left.
         """
-        reader, writer = await self._connected()
+        reader, writer = await self._streams.connected()
         writer.write(request_bytes(str(self._endpoint), path, body))
         answered = False
         try:
@@ -73,33 +71,11 @@ class JsonHttp:
         Raises:
             NodeReply: The node can't be reached; a definite failure.
         """
-        await self._connected()
+        await self._streams.connected()
 
     async def close(self) -> None:
         """Drop the connection without waiting for the other side."""
-        streams, self._streams = self._streams, None
-        if streams is not None:
-            streams[1].transport.abort()
-            with contextlib.suppress(OSError):
-                await streams[1].wait_closed()
-
-    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._streams is not None and (
-            self._streams[0].at_eof() or self._streams[1].is_closing()
-        ):
-            await self.close()
-        if self._streams is None:
-            endpoint = self._endpoint
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    self._streams = await asyncio.open_connection(
-                        endpoint.host, endpoint.port
-                    )
-            except OSError as error:  # TimeoutError is an OSError
-                raise NodeReply(
-                    definite=True, text=why_not(error), code=TEMPORARILY_UNAVAILABLE
-                ) from error
-        return self._streams
+        await self._streams.close()
 
 
 def request_bytes(host: str, path: str, body: Mapping[str, Any]) -> bytes:

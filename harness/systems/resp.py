@@ -9,11 +9,10 @@ tell from what the server did.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from harness.errors import TEMPORARILY_UNAVAILABLE, NodeReply
-from harness.systems.wire import why_not
+from harness.errors import NodeReply
+from harness.systems.streams import Streams
 
 if TYPE_CHECKING:
     from harness.worlds.places import Endpoint
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 BULK_BYTES_MAX: Final = 1 << 20
 ELEMENTS_MAX: Final = 100_000
 NESTING_MAX: Final = 8
-CONNECT_TIMEOUT_S = 2.0
 
 Answer: TypeAlias = "bytes | int | list[Answer] | ServerError | None"
 """A text, a number, an array, an error in an array (of EXEC), or nil."""
@@ -32,11 +30,10 @@ class ServerError(Exception):
 
 
 class Resp:
-    """A connection that is made when needed, and dropped when in doubt."""
+    """A connection to a server."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._streams = Streams(endpoint)
 
     async def command(self, *words: str | int) -> Answer:
         """Send a command; returns what was answered.
@@ -45,7 +42,7 @@ class Resp:
             ServerError: The server answered an error.
             NodeReply: There is no answer; a definite failure if nothing was sent.
         """
-        reader, writer = await self._connected()
+        reader, writer = await self._streams.connected()
         writer.write(encoded(words))
         answered = False
         try:
@@ -70,33 +67,11 @@ class Resp:
         Raises:
             NodeReply: The server can't be reached; a definite failure.
         """
-        await self._connected()
+        await self._streams.connected()
 
     async def close(self) -> None:
         """Drop the connection without waiting for the other side."""
-        streams, self._streams = self._streams, None
-        if streams is not None:
-            streams[1].transport.abort()
-            with contextlib.suppress(OSError):
-                await streams[1].wait_closed()
-
-    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._streams is not None and (
-            self._streams[0].at_eof() or self._streams[1].is_closing()
-        ):
-            await self.close()
-        if self._streams is None:
-            endpoint = self._endpoint
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    self._streams = await asyncio.open_connection(
-                        endpoint.host, endpoint.port
-                    )
-            except OSError as error:  # TimeoutError is an OSError
-                raise NodeReply(
-                    definite=True, text=why_not(error), code=TEMPORARILY_UNAVAILABLE
-                ) from error
-        return self._streams
+        await self._streams.close()
 
 
 def encoded(words: tuple[str | int, ...]) -> bytes:
