@@ -23,7 +23,7 @@ from harness.campaign import suite
 from harness.campaign.carrying import keep
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Finding, Fingerprint, Outcome
-from harness.errors import UsageError
+from harness.errors import NotInstalledError, UsageError
 from harness.judge import analysis
 from harness.run import store
 from harness.run.completing import complete
@@ -138,12 +138,17 @@ def test_the_experiment_in_a_folder_is_run_again_by_its_command(
 
 
 def test_the_rows_of_the_bundled_suites_are_run_again_by_their_commands() -> None:
+    run_again = set()
     for path in suite.BUNDLED.glob("*.yaml"):
         for row in suite.load(path)[1]:
-            one = replace(row.experiment(row.seed), plan=None)
-            with asked_for(one.command()) as again:
-                again.spec.name = one.spec.name
-                assert again == one, row.name
+            # A version of a real system may not be installed here.
+            with contextlib.suppress(NotInstalledError):
+                one = replace(row.experiment(row.seed), plan=None)
+                with asked_for(one.command()) as again:
+                    again.spec.name = one.spec.name
+                    assert again == one, row.name
+                run_again.add(path.stem)
+    assert {"quick", "nightly"} <= run_again
 
 
 def test_a_row_of_a_mutant_has_what_it_declares_but_for_faults() -> None:

@@ -158,8 +158,9 @@ PLUGINS = [pytest.param(*p, id=f"{p[0]}-{p[1].name}") for p in plug_ins()]
 def configure(kind: str, plugin: Plugin[Any], given: dict[str, str]) -> Any:
     """The plug-in itself, with all that a run would make of it before it starts."""
     if kind == "system":
-        texts = {"launch": sys.executable, "attach": "127.0.0.1:7000"}
-        return plugin.factory(texts.get(plugin.name, ""), given)
+        texts = {"attach": "127.0.0.1:7000"}
+        usual = sys.executable if plugin.adapter else ""
+        return plugin.factory(texts.get(plugin.name, usual), given)
     made = plugin.factory(given)
     if kind == "workload":
         made.checkers()
