@@ -12,15 +12,15 @@ back ("single system image").
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from harness.errors import TEMPORARILY_UNAVAILABLE, NodeReply
-from harness.systems.wire import why_not
+from harness.errors import NodeReply
+from harness.systems.streams import Streams
 
 if TYPE_CHECKING:
+    import asyncio
+
     from harness.worlds.places import Endpoint
 
 CREATE: Final = 1
@@ -48,7 +48,6 @@ that nothing is written (`PrepRequestProcessor`)."""
 
 ANY_VERSION: Final = -1
 SESSION_TIMEOUT_MS: Final = 40_000
-CONNECT_TIMEOUT_S: Final = 2.0
 FRAME_BYTES_MAX: Final = 4 << 20
 ANYONE_MAY: Final = struct.pack(">ii", 1, 31)
 """The head of an ACL with one entry that permits all; the entry's name follows."""
@@ -82,8 +81,7 @@ class Session:
     """A connection that is made when needed, and dropped when in doubt."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._streams = Streams(endpoint, self._introduce, "ZooKeeper")
         self._xid = 0
         self._zxid = 0
         """The newest that was seen, on any connection."""
@@ -119,15 +117,11 @@ class Session:
             NodeReply: The server can't be reached, or is not in a quorum; a definite
                 failure.
         """
-        await self._connected()
+        await self._streams.connected()
 
     async def close(self) -> None:
         """Drop the connection without waiting for the other side."""
-        streams, self._streams = self._streams, None
-        if streams is not None:
-            streams[1].transport.abort()
-            with contextlib.suppress(OSError):
-                await streams[1].wait_closed()
+        await self._streams.close()
 
     async def _ask(self, kind: int, body: bytes) -> bytes:
         """The answer's body.
@@ -136,7 +130,7 @@ class Session:
             ZooKeeperError: The server answered an error.
             NodeReply: There is no answer; a definite failure if nothing was sent.
         """
-        reader, writer = await self._connected()
+        reader, writer = await self._streams.connected()
         self._xid = self._xid % 0x7FFFFFFF + 1
         writer.write(buffer(struct.pack(">ii", self._xid, kind) + body))
         answered = False
@@ -161,41 +155,22 @@ class Session:
             raise ZooKeeperError(code)
         return answer[16:]
 
-    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._streams is not None and (
-            self._streams[0].at_eof() or self._streams[1].is_closing()
-        ):
-            await self.close()
-        if self._streams is None:
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    self._streams = await self._introduced()
-            except (OSError, EOFError) as error:  # TimeoutError is an OSError
-                why = why_not(error) if isinstance(error, OSError) else "hung up"
-                raise NodeReply(
-                    definite=True, text=why, code=TEMPORARILY_UNAVAILABLE
-                ) from error
-            except (ValueError, struct.error) as error:
-                why = f"no ZooKeeper: {error}"
-                raise NodeReply(definite=True, text=why) from error
-        return self._streams
-
-    async def _introduced(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection with a new session.
+    async def _introduce(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Ask for a new session.
 
         Raises:
             EOFError: The server has no quorum, or is behind what this client has seen.
+            ValueError: It is no ZooKeeper.
         """
-        host, port = self._endpoint.host, self._endpoint.port
-        reader, writer = await asyncio.open_connection(host, port)
+        hello = struct.pack(">iqiq", 0, self._zxid, SESSION_TIMEOUT_MS, 0)
+        writer.write(buffer(hello + buffer(bytes(16)) + b"\0"))
+        answer = await frame(reader)
         try:
-            hello = struct.pack(">iqiq", 0, self._zxid, SESSION_TIMEOUT_MS, 0)
-            writer.write(buffer(hello + buffer(bytes(16)) + b"\0"))
-            struct.unpack_from(">iiq", await frame(reader))
-        except BaseException:  # Cancelled, too: nobody else would close it.
-            writer.transport.abort()
-            raise
-        return reader, writer
+            struct.unpack_from(">iiq", answer)
+        except struct.error as error:
+            raise ValueError(str(error)) from error
 
 
 async def frame(reader: asyncio.StreamReader) -> bytes:

@@ -53,8 +53,8 @@ from harness.systems import cells
 from harness.systems.programs.nats_node import SETTLED
 from harness.systems.services import EVERY
 from harness.systems.software import BINARY, VERSION, Debian, PyPI, Recipe, Software
+from harness.systems.streams import Streams
 from harness.systems.translated import TranslatedClient
-from harness.systems.wire import why_not
 from harness.worlds.places import Endpoint, Launch
 
 if TYPE_CHECKING:
@@ -106,9 +106,7 @@ TRIES_MAX = 20
 POLL_MAX = 20
 """Messages of a log that one poll brings."""
 
-LINE_BYTES_MAX = 1 << 16
 PAYLOAD_BYTES_MAX = 8 << 20
-CONNECT_TIMEOUT_S = 2.0
 CONTROL_TIMEOUT_S = 1.0
 PREPARE_S = 25.0
 SETTLE_S = 20.0
@@ -409,16 +407,12 @@ class NatsClient(TranslatedClient):
 
 
 class Connection:
-    """NATS' protocol for one request at a time (docs.nats.io, "Client protocol").
-
-    A connection is made when needed, and dropped when in doubt; no request that may
-    have been sent is sent again.
-    """
+    """NATS' protocol for one request at a time (docs.nats.io, "Client protocol")."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._inbox = f"_INBOX.{secrets.token_hex(8)}"
+        greet = functools.partial(introduce, inbox=self._inbox)
+        self._streams = Streams(endpoint, greet, "NATS server")
         self._requests = 0
 
     async def connect(self) -> None:
@@ -427,7 +421,7 @@ class Connection:
         Raises:
             NodeReply: The server can't be reached; a definite failure.
         """
-        await self._connected()
+        await self._streams.connected()
 
     async def ask(
         self, subject: str, body: Any, headers: Mapping[str, str] | None = None
@@ -437,7 +431,7 @@ class Connection:
         Raises:
             NodeReply: There is none; definite if nobody can have got the request.
         """
-        reader, writer = await self._connected()
+        reader, writer = await self._streams.connected()
         self._requests += 1
         inbox = f"{self._inbox}.{self._requests}"
         writer.write(request(subject, inbox, body, headers or {}))
@@ -462,43 +456,7 @@ class Connection:
 
     async def close(self) -> None:
         """Drop the connection without waiting for the other side."""
-        streams, self._streams = self._streams, None
-        if streams is not None:
-            streams[1].transport.abort()
-            with contextlib.suppress(OSError):
-                await streams[1].wait_closed()
-
-    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._streams is not None and (
-            self._streams[0].at_eof() or self._streams[1].is_closing()
-        ):
-            await self.close()
-        if self._streams is None:
-            try:
-                async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    self._streams = await self._introduced()
-            except (OSError, EOFError) as error:  # TimeoutError is an OSError
-                text = why_not(error) if isinstance(error, OSError) else "hung up"
-                raise NodeReply(
-                    definite=True, text=text, code=TEMPORARILY_UNAVAILABLE
-                ) from error
-            except (ValueError, asyncio.LimitOverrunError) as error:
-                text = f"no NATS server: {error}"
-                raise NodeReply(definite=True, text=text) from error
-        return self._streams
-
-    async def _introduced(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection whose server has said that it serves."""
-        endpoint = self._endpoint
-        reader, writer = await asyncio.open_connection(
-            endpoint.host, endpoint.port, limit=LINE_BYTES_MAX
-        )
-        try:
-            await introduce(reader, writer, self._inbox)
-        except BaseException:  # Cancelled, too: nobody else would close it.
-            writer.transport.abort()
-            raise
-        return reader, writer
+        await self._streams.close()
 
 
 async def introduce(

@@ -14,7 +14,7 @@ leave it at that.
 from __future__ import annotations
 
 import argparse
-import ctypes
+import functools
 import os
 import signal
 import subprocess
@@ -24,11 +24,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.host.syscalls import die_with_parent
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
-PR_SET_PDEATHSIG = 1
 LOOK_S = 0.05
 STREAM_FILE = "meta.inf"
 SETTLED = "settled"
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("stream", type=Path)
     given = parser.parse_args(arguments)
     server = subprocess.Popen(
-        [given.server, "--config", str(given.config)], preexec_fn=die_with_us
+        [given.server, "--config", str(given.config)],
+        preexec_fn=functools.partial(die_with_parent, signal.SIGKILL),
     )
 
     def pass_on(number: int, _: FrameType | None) -> None:
@@ -70,11 +72,6 @@ def settle(stream: Path, settled: Path) -> None:
         os.fsync(opened)
         os.close(opened)
     settled.touch()
-
-
-def die_with_us() -> None:
-    """Have the kernel kill this process when its parent is gone."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ is passed on to both.
 from __future__ import annotations
 
 import argparse
-import ctypes
+import functools
 import os
 import signal
 import subprocess
@@ -20,11 +20,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.host.syscalls import die_with_parent
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
-
-PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     children = [
         subprocess.Popen(
-            [given.server, str(given.folder / file), *flags], preexec_fn=die_with_us
+            [given.server, str(given.folder / file), *flags],
+            preexec_fn=functools.partial(die_with_parent, signal.SIGKILL),
         )
         for file, flags in (("redis.conf", ()), ("sentinel.conf", ("--sentinel",)))
     ]
@@ -51,11 +52,6 @@ def main(arguments: Sequence[str]) -> int:
             child.kill()
             child.wait()
     return 0 if status == 0 else 1
-
-
-def die_with_us() -> None:
-    """Have the kernel kill this process when its parent is gone."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":
