@@ -520,6 +520,7 @@ def test_a_node_is_bounded_by_what_its_disk_holds_unlinked_files_too(
         await scene.start("""
 fd = opened("file")
 os.unlink("file")
+say("writes")  # before it writes too much: it is killed at any moment then
 os.write(fd, b"x" * 5_000_000)
 wait()
 """)
