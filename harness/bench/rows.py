@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from harness.bench.peer import Porcupine
 
 CHECK_LIMIT_S = 60.0
-BROWSER_LIMIT_S = 60.0
 PEER_PATIENCE_S = 5.0
 PEER_PATIENCE_QUICK_S = 2.0
 """A peer that takes longer is measured once, as its figure is clear enough."""
@@ -500,59 +498,6 @@ def measure_simulation(lab: Lab, row: Row) -> list[Figure]:
     return [replace(figure, budget=Budget(0.3))]
 
 
-def measure_report(lab: Lab, row: Row) -> list[Figure]:
-    """Measure the report of a large run that has been judged before."""
-    with scratch(lab) as folder:
-        made = children.measure("make_run", folder=folder, calls=100_000)
-        answers = [
-            children.measure("report", run=made["run"]) for _ in range(lab.repeat)
-        ]
-    build = row.figure("build", "s", column(answers, "seconds"))
-    size = row.figure("size", "MiB", column(answers, "size_mib"))
-    memory = row.figure("peak memory", "MiB", column(answers, "peak_mib"))
-    return [
-        replace(build, budget=Budget(5.0)),
-        replace(size, budget=Budget(20.0)),
-        replace(memory, detail=True),
-    ]
-
-
-def measure_browser(lab: Lab, row: Row) -> list[Figure]:
-    """Measure the time until a browser has run the scripts of a large report.
-
-    The browser's time for an empty page is subtracted, turn by turn.
-    """
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        raise SkippedError("no chromium here")
-    with scratch(lab) as folder:
-        made = children.measure("make_run", folder=folder, calls=100_000)
-        pages = [Path(made["run"]) / "report.html", Path(folder) / "empty.html"]
-        pages[1].write_text("<!doctype html><title>empty</title>", encoding="utf-8")
-        samples = []
-        for _ in range(lab.repeat):
-            full_s, empty_s = (browse(chromium, page, folder) for page in pages)
-            samples.append(max(0.0, full_s - empty_s))
-    return [replace(row.figure("", "s", samples), budget=Budget(2.0))]
-
-
-def browse(chromium: str, page: Path, folder: str) -> float:
-    """Seconds that a browser takes to start, open a page, and print its final form.
-
-    Raises:
-        SkippedError: The browser doesn't work here.
-    """
-    command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu"]
-    command += ["--no-first-run", "--disable-background-networking"]
-    command += ["--disable-component-update", "--disable-sync"]
-    command += [f"--user-data-dir={folder}/profile", "--dump-dom", page.as_uri()]
-    begun = time.perf_counter()
-    status, out, err = children.run(command, BROWSER_LIMIT_S)
-    if status or "<html" not in out:
-        raise SkippedError(f"chromium does not run here: {children.last_line(err)}")
-    return time.perf_counter() - begun
-
-
 def measure_help(lab: Lab, row: Row) -> list[Figure]:
     """Measure the shortest command, by the clock and by processor time.
 
@@ -802,12 +747,5 @@ def rows() -> list[Row]:
             "sim/raft-1k",
             "five simulated Raft nodes, 1,000 operations, all faults, judged",
             measure_simulation,
-        ),
-        Row("report/100k", "report of 100k calls", measure_report),
-        Row(
-            "report/browser",
-            "report of 100k calls: open in a browser",
-            measure_browser,
-            full_only=True,
         ),
     ]

@@ -1,18 +1,19 @@
 """The run as compact columns, for the scripts that draw it.
 
-100k operations as JSON objects would be 15 MB of text and half a second of parsing.
-As columns of small numbers (start times as differences, strings as positions in one
-table) they are 2 to 3 MB. Times are whole microseconds since the start of the run.
+All operations are there. What there is one of for each operation is packed (`packing`):
+a million of them are 10 to 20 MiB. The rest is JSON. Times are whole microseconds since
+the start of the run, and strings are positions in one table.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from harness.report import figures
+from harness.report.packing import Bulk
 from harness.report.spacetime import fault_class
 from harness.report.story import label, proof_of, struck_nodes
 from harness.report.witness import call_text
@@ -20,24 +21,13 @@ from harness.run.store import natural
 from harness.visible import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from harness.report.folder import Call, Fault, Recording
     from harness.report.story import Story
     from harness.report.witness import Witness
-
-CALLS_MAX = 200_000
-"""If there are more operations, they are thinned out: those of anomalies, those around
-these, and unknown ones stay; of the others every k-th does. That keeps the page below
-20 MiB and quick to open."""
-
-CONTEXT_CALLS = 1000
-"""Operations before and after an anomaly that are always drawn."""
-
-STRINGS_CHARS_MAX = 6_000_000
-"""Once the table of strings holds this many characters, further strings are cut."""
 
 CLOCK_POINTS_MAX = 20_000
 
@@ -46,7 +36,7 @@ BINS_MIN, BINS_MAX = 60, 240
 CALLS_A_BIN = 50
 QUANTILES = (0.5, 0.95, 0.99, 1.0)
 
-_TIME_US_MAX = 2**53
+_NUMBER_MAX = 2**52
 
 
 class Strings:
@@ -55,33 +45,46 @@ class Strings:
     def __init__(self) -> None:
         self.table: list[str] = [""]
         self._position: dict[str, int] = {"": 0}
-        self._chars = 0
 
     def add(self, text: str) -> int:
-        """The position of `text`, which is cut short once the table is full."""
-        if self._chars > STRINGS_CHARS_MAX:
-            text = figures.clip(text, 24)
-        position = self._position.get(text)
-        if position is None:
-            position = self._position[text] = len(self.table)
+        """The position of `text`."""
+        position = self._position.setdefault(text, len(self.table))
+        if position == len(self.table):
             self.table.append(text)
-            self._chars += len(text)
         return position
 
 
-def run_columns(story: Story) -> dict[str, Any]:
-    """All data that the scripts draw, JSON-able."""
+class Times(NamedTuple):
+    """When operations began and ended, in ns, and how: arrays as long as the calls."""
+
+    start: NDArray[np.float64]
+    took: NDArray[np.float64]
+    """Never less than 0, but -1 if the call never returned."""
+    outcome: NDArray[np.int8]
+
+
+def times_of(calls: Sequence[Call]) -> Times:
+    """Their times. Cost: 1 us a call."""
+    count = len(calls)
+    start = np.fromiter((c.invoke.time for c in calls), np.float64, count)
+    done = (c.invoke.time - 1 if c.done is None else c.done.time for c in calls)
+    took = np.fromiter(done, np.float64, count) - start
+    took[took < 0] = 0
+    took[np.fromiter((c.done is None for c in calls), np.bool_, count)] = -1
+    kinds = (OUTCOMES.get(c.outcome, OUTCOMES["info"]) for c in calls)
+    return Times(start, took, np.fromiter(kinds, np.int8, count))
+
+
+def run_columns(story: Story) -> tuple[dict[str, Any], str]:
+    """All data that the scripts draw: what is JSON-able, and what is packed."""
     folder = story.folder
-    kept = kept_calls(story)
-    place = {position: column for column, position in enumerate(kept)}
-    strings = Strings()
-    return {
+    strings, bulk = Strings(), Bulk()
+    times = times_of(folder.calls)
+    _pack_calls(folder, times, strings, bulk)
+    data = {
         "end": _us(folder.end_ns),
         "nodes": folder.nodes,
         "lanes": folder.lane_names,
-        "calls": _call_columns(folder, kept, strings),
-        "total": len(folder.calls),
-        "strings": strings.table,
         "faults": [_fault(fault) for fault in folder.faults],
         "notes": [
             {
@@ -92,29 +95,13 @@ def run_columns(story: Story) -> dict[str, Any]:
             }
             for note in folder.notes
         ],
-        "anomalies": [_anomaly(folder, a, place) for a in story.anomalies],
+        "anomalies": [_anomaly(folder, anomaly) for anomaly in story.anomalies],
         "clocks": _clock_columns(folder),
-        "rates": rates(folder.calls, folder.end_ns),
+        "rates": rates(times, folder.end_ns),
     }
-
-
-def kept_calls(story: Story) -> list[int]:
-    """Positions of the calls to draw, in order; all of them up to CALLS_MAX."""
-    calls = story.folder.calls
-    if len(calls) <= CALLS_MAX:
-        return list(range(len(calls)))
-    step = -(-len(calls) // (CALLS_MAX // 2))
-    kept = set(range(0, len(calls), step))
-    odd = [p for p, call in enumerate(calls) if call.outcome == "info"]
-    kept.update(odd[:: -(-len(odd) // (CALLS_MAX // 2)) or 1])
-    for anomaly in story.anomalies:
-        named = [p for p in _positions(story.folder, anomaly) if p is not None]
-        kept.update(named)
-        if named:
-            first, last = named[0] - CONTEXT_CALLS, named[-1]
-            last = min(last + CONTEXT_CALLS, first + 5 * CONTEXT_CALLS)
-            kept.update(range(max(first, 0), min(last, len(calls))))
-    return sorted(kept)
+    bulk.strings("strings", strings.table)
+    directory, packed = bulk.packed()
+    return data | {"bulk": directory}, packed
 
 
 def _positions(folder: Recording, witness: Witness) -> list[int | None]:
@@ -125,13 +112,11 @@ def _positions(folder: Recording, witness: Witness) -> list[int | None]:
     ]
 
 
-def _anomaly(
-    folder: Recording, witness: Witness, place: Mapping[int, int]
-) -> dict[str, Any]:
-    at = [None if p is None else place[p] for p in _positions(folder, witness)]
+def _anomaly(folder: Recording, witness: Witness) -> dict[str, Any]:
+    at = _positions(folder, witness)
     return {
         "name": witness.name,
-        "calls": [column for column in at if column is not None],
+        "calls": [position for position in at if position is not None],
         "edges": [
             [at[e.source], at[e.target], e.kind, e.reason]
             for e in witness.edges
@@ -140,44 +125,44 @@ def _anomaly(
     }
 
 
-def _call_columns(
-    folder: Recording, kept: Sequence[int], strings: Strings
-) -> dict[str, list[int]]:
-    calls = [folder.calls[position] for position in kept]
+def _pack_calls(folder: Recording, times: Times, strings: Strings, bulk: Bulk) -> None:
+    """Pack a column for each property of operations; core.js tells what they are."""
+    calls, count = folder.calls, len(folder.calls)
     nodes = {node: position for position, node in enumerate(folder.nodes)}
-    starts = [_us(call.invoke.time) for call in calls]
-    return {
-        "i": _steps(call.invoke.index for call in calls),
-        "t": _steps(starts),
-        "d": [_took(call, start) for call, start in zip(calls, starts, strict=True)],
-        "y": [OUTCOMES.get(call.outcome, 2) for call in calls],
-        "l": [folder.lanes[position] for position in kept],
-        "p": [int(call.invoke.process) for call in calls],
-        "n": [nodes.get(call.node or "", -1) for call in calls],
-        "f": [strings.add(visible(call.invoke.f)) for call in calls],
-        "k": [strings.add(figures.value(call.invoke.key, 60)) for call in calls],
-        "v": [strings.add(call_text(call, 80)) for call in calls],
-        "e": [strings.add(figures.plain(call.error, 160)) for call in calls],
-    }
+    start = _whole_us(times.start)
+    end = _whole_us(times.start + np.maximum(times.took, 0))
+    bulk.column("start", np.diff(start, prepend=0))
+    bulk.column("took", np.where(times.took < 0, -1, end - start))
+    bulk.column("outcome", times.outcome)
+
+    def column(name: str, numbers: Iterable[int]) -> None:
+        bulk.column(name, np.fromiter(numbers, np.int64, count))
+
+    bulk.column("index", np.diff(_whole([c.invoke.index for c in calls]), prepend=0))
+    bulk.column("lane", folder.lanes)
+    bulk.column("process", _whole([int(call.invoke.process) for call in calls]))
+    column("node", (nodes.get(call.node or "", -1) for call in calls))
+    column("f", (strings.add(visible(call.invoke.f)) for call in calls))
+    column("key", (strings.add(figures.value(c.invoke.key, 60)) for c in calls))
+    column("text", (strings.add(call_text(call, 80)) for call in calls))
+    column("error", (strings.add(figures.plain(c.error, 160)) for c in calls))
 
 
-def _took(call: Call, start_us: int) -> int:
-    """Microseconds from invocation to completion; -1 if the call never completed."""
-    return -1 if call.done is None else max(0, _us(call.done.time) - start_us)
+def _whole(numbers: list[int]) -> NDArray[np.int64]:
+    """Numbers of a history, which may be of any size."""
+    try:
+        return np.clip(np.array(numbers, np.int64), -_NUMBER_MAX, _NUMBER_MAX)
+    except OverflowError:
+        bounded = [min(max(n, -_NUMBER_MAX), _NUMBER_MAX) for n in numbers]
+        return np.array(bounded, np.int64)
 
 
-def _steps(numbers: Iterable[int]) -> list[int]:
-    """Each number minus the one before it."""
-    out: list[int] = []
-    last = 0
-    for number in numbers:
-        out.append(number - last)
-        last = number
-    return out
+def _whole_us(ns: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.clip(ns / 1000, -_NUMBER_MAX, _NUMBER_MAX).astype(np.int64)
 
 
 def _us(ns: float) -> int:
-    return int(min(max(ns / 1000, -_TIME_US_MAX), _TIME_US_MAX))
+    return int(min(max(ns / 1000, -_NUMBER_MAX), _NUMBER_MAX))
 
 
 def _fault(fault: Fault) -> dict[str, Any]:
@@ -214,7 +199,7 @@ def _clock_columns(folder: Recording) -> dict[str, dict[str, list[float | None]]
 # Rates and quantiles
 
 
-def rates(calls: Sequence[Call], end_ns: float) -> dict[str, Any]:
+def rates(times: Times, end_ns: float) -> dict[str, Any]:
     """Completions a second by outcome, and latency quantiles of ok calls, over time.
 
     Returns:
@@ -222,20 +207,16 @@ def rates(calls: Sequence[Call], end_ns: float) -> dict[str, Any]:
         each bin; `quantiles`: for each of QUANTILES a list of us, with None for a bin
         without ok calls. Calls that never returned count in the bin of their beginning.
     """
-    bins_count = min(max(len(calls) // CALLS_A_BIN, BINS_MIN), BINS_MAX)
+    bins_count = min(max(times.start.size // CALLS_A_BIN, BINS_MIN), BINS_MAX)
     width = end_ns / bins_count
-    ends = np.array([(c.done or c.invoke).time for c in calls], dtype=np.float64)
-    took = np.array(
-        [c.done.time - c.invoke.time if c.done else -1 for c in calls], dtype=np.float64
-    )
-    kinds = np.array([OUTCOMES.get(c.outcome, 2) for c in calls], dtype=np.int8)
+    ends = times.start + np.maximum(times.took, 0)
     bins = np.clip(ends / width, 0, bins_count - 1).astype(np.int64)
     out: dict[str, Any] = {"width": width / 1000}
     for name, kind in OUTCOMES.items():
-        tally = np.bincount(bins[kinds == kind], minlength=bins_count)
+        tally = np.bincount(bins[times.outcome == kind], minlength=bins_count)
         out[name] = [round(x, 3) for x in (tally * (1e9 / width)).tolist()]
-    ok = kinds == OUTCOMES["ok"]
-    out["quantiles"] = _quantiles_over_time(bins[ok], took[ok], bins_count)
+    ok = times.outcome == OUTCOMES["ok"]
+    out["quantiles"] = _quantiles_over_time(bins[ok], times.took[ok], bins_count)
     return out
 
 

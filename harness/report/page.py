@@ -76,12 +76,14 @@ def write_report(run_dir: Path) -> Path:
     """Write `run_dir`/report.html and return its path."""
     folder = load(run_dir)
     told = story.tell(folder)
+    data, packed = columns.run_columns(told)
     page = render(
         "report.html",
         story=told,
         folder=folder,
         script=script(),
-        data=trusted(columns.inline_json(columns.run_columns(told))),
+        data=trusted(columns.inline_json(data)),
+        packed=trusted(packed),
         facts=facts(told),
         checkers=story.checkers(folder.verdict),
         crashes=story.crashes(folder),
@@ -174,7 +176,7 @@ def asset(name: str) -> str:
 def script() -> Markup:
     """All scripts as one, in a scope of their own; they are ours, so trusted."""
     return trusted(
-        "(() => {\n'use strict';\n" + "\n".join(map(asset, SCRIPTS)) + "\n})();"
+        "(async () => {\n'use strict';\n" + "\n".join(map(asset, SCRIPTS)) + "\n})();"
     )
 
 

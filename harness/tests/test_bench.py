@@ -225,7 +225,6 @@ def test_rows_have_names_of_their_own_and_budgets_for_the_promises() -> None:
         "check",
         "cluster",
         "sim",
-        "report",
     }
 
 

@@ -10,15 +10,18 @@ import time
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.report import build, summary
-from harness.report.columns import inline_json, run_columns
+from harness.report.columns import OUTCOMES, inline_json, run_columns
 from harness.report.folder import Fault, load
+from harness.report.packing import unpacked
 from harness.report.story import proof_of, tell
+from harness.report.witness import call_text
 from harness.run.records import FaultLine
 from harness.run.store import decode_lines
 from harness.tests.report_runs import write_run
@@ -85,6 +88,11 @@ class Page(HTMLParser):
         loaded: dict[str, Any] = json.loads(self.scripts[0])
         return loaded
 
+    @property
+    def bulk(self) -> dict[str, Any]:
+        """The packed columns."""
+        return unpacked(self.data["bulk"], self.scripts[1])
+
 
 def page_of(run_dir: Path) -> Page:
     return Page(build(run_dir).read_text("utf-8"))
@@ -93,14 +101,14 @@ def page_of(run_dir: Path) -> Page:
 def assert_harmless(page: Page) -> None:
     """No tag, handler, foreign address or script that isn't ours."""
     assert not OURS & set(page.tags)
-    assert page.tags.count("script") == 2
-    assert len(page.scripts) == 2
+    assert page.tags.count("script") == 3
+    assert len(page.scripts) == 3
     assert not page.open
     for name, value in page.attributes:
         assert not name.startswith("on"), (name, value)
         if name in {"href", "src"}:
             assert value.startswith(("#", "./")), value
-    assert "boom()" not in page.scripts[1]
+    assert "boom()" not in page.scripts[2]
     assert isinstance(page.data, dict)
 
 
@@ -236,7 +244,9 @@ def test_a_kind_of_fault_has_the_same_colour_in_table_and_timeline(
         for n, kind in enumerate(kinds)
     ]
     (run_dir / "faults.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    drawn = {f["kind"]: f["class"] for f in run_columns(tell(load(run_dir)))["faults"]}
+    drawn = {
+        f["kind"]: f["class"] for f in run_columns(tell(load(run_dir)))[0]["faults"]
+    }
     assert drawn == dict(
         zip(kinds, ["network", "network", "disk", "pause", "other"], strict=True)
     )
@@ -523,7 +533,7 @@ def test_damaged_lines_amid_good_ones_are_skipped_and_counted() -> None:
 def test_a_run_without_a_single_operation_draws(run_dir: Path) -> None:
     (run_dir / "history.jsonl").write_bytes(b"")
     page = page_of(run_dir)
-    assert page.data["calls"]["t"] == []
+    assert page.bulk["start"].size == 0
     assert "No operation returned." in page.text
 
 
@@ -709,20 +719,39 @@ def test_a_run_of_100k_operations_fits_its_budget(
     found = re.search(r'id="run">(.*?)</script>', path.read_text("utf-8"))
     assert found is not None
     data = json.loads(found[1])
-    assert len(data["calls"]["t"]) == data["total"] == 100_000
+    shapes = {entry["name"]: entry for entry in data["bulk"]}
+    assert shapes["outcome"]["bytes"] == 100_000
 
 
-def test_beyond_the_cap_calls_are_thinned_but_anomalies_stay(
-    run_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("harness.report.columns.CALLS_MAX", 200)
-    monkeypatch.setattr("harness.report.columns.CONTEXT_CALLS", 10)
-    story = tell(load(run_dir))
-    data = page_of(run_dir).data
-    assert len(data["calls"]["t"]) <= 200 + 50 + len(story.anomalies[0].calls)
-    assert data["total"] == 1500
-    indices = [sum(data["calls"]["i"][: n + 1]) for n in data["anomalies"][0]["calls"]]
-    assert indices == [call.invoke.index for call in story.anomalies[0].calls]
+def test_every_operation_is_in_the_page(run_dir: Path) -> None:
+    folder = load(run_dir)
+    page = page_of(run_dir)
+    bulk, strings = page.bulk, page.bulk["strings"]
+    assert np.cumsum(bulk["index"]).tolist() == [c.invoke.index for c in folder.calls]
+    starts = [c.invoke.time // 1000 for c in folder.calls]
+    assert np.cumsum(bulk["start"]).tolist() == starts
+    took = [-1 if c.done is None else c.done.time for c in folder.calls]
+    ends = [
+        -1 if end < 0 else end // 1000 - s for end, s in zip(took, starts, strict=True)
+    ]
+    assert bulk["took"].tolist() == ends
+    codes = [OUTCOMES[call.outcome] for call in folder.calls]
+    assert bulk["outcome"].tolist() == codes
+    assert bulk["process"].tolist() == [c.invoke.process for c in folder.calls]
+    assert bulk["lane"].tolist() == folder.lanes
+    texts = [call_text(call, 80) for call in folder.calls]
+    assert [strings[position] for position in bulk["text"]] == texts
+    named = [call.invoke.index for call in tell(folder).anomalies[0].calls]
+    assert page.data["anomalies"][0]["calls"] == [
+        folder.call_by_index[index] for index in named
+    ]
+
+
+def test_numbers_of_any_size_in_a_history_are_drawn(run_dir: Path) -> None:
+    huge = {"index": 2**70, "process": 2**80, "time": 2**63 - 1, "type": "invoke"}
+    with (run_dir / "history.jsonl").open("a") as history:
+        history.write(json.dumps({**huge, "f": "read"}) + "\n")
+    assert_harmless(page_of(run_dir))
 
 
 # What a browser makes of it

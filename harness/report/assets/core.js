@@ -2,36 +2,71 @@
 //
 // All plots show the same span. A plot registers its `draw`; whoever changes the span
 // or the cursor calls `show` or `point`, and everything is drawn once per frame.
+//
+// `calls` has a typed array for each property of operations, in order of invocation:
+// `calls.start[c]` and `calls.took[c]` in us (-1: never returned), `calls.outcome[c]` as
+// in OUTCOMES, `lane`, `process`, `node` (position in data.nodes), and `f`, `key`, `text`
+// and `error`, whose strings `str` gives. There may be a million: whatever is done for
+// each of them is done once, or on a filter's change, and never in a frame. A frame's
+// work is bounded by its pixels; `byLane` and `byEnd` find what is in view.
 
 const data = JSON.parse(document.getElementById('run').textContent);
 const OUTCOMES = ['ok', 'fail', 'info'];
 const FAULT_CLASSES = ['network', 'kill', 'pause', 'clock', 'disk', 'other'];
 const END = Math.max(data.end, 1000);
 
+// The packed columns, as packing.py lays them out: raw DEFLATE in base64; the numbers of
+// a column in planes, lowest bytes first; strings with a NUL between them.
+const bulk = await (async () => {
+  if (typeof DecompressionStream === 'undefined') {
+    document.getElementById('timeline').append(element('p', 'The pictures need a browser of 2023 or later.'));
+    throw new Error('no DecompressionStream');
+  }
+  const text = atob(document.getElementById('packed').textContent);
+  const packed = new Uint8Array(text.length);
+  for (let i = 0; i < packed.length; i++) packed[i] = text.charCodeAt(i);
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
+  const raw = new Uint8Array(await new Response(stream).arrayBuffer());
+  const found = {};
+  let at = 0;
+  for (const {name, bytes, low, planes} of data.bulk) {
+    found[name] = planes === undefined ? new TextDecoder().decode(raw.subarray(at, at + bytes)).split('\0')
+      : unpack(raw.subarray(at, at + bytes), low, planes);
+    at += bytes;
+  }
+  return found;
+})();
+
+function unpack(bytes, low, planes) {
+  const size = bytes.length / planes, out = new Float64Array(size).fill(low);
+  for (let plane = 0, unit = 1; plane < planes; plane++, unit *= 256) {
+    for (let i = 0, at = plane * size; i < size; i++, at++) out[i] += bytes[at] * unit;
+  }
+  return out;
+}
+
 const calls = (() => {
-  const c = data.calls;
   const sums = (steps) => {
-    const out = new Float64Array(steps.length);
-    for (let i = 0, at = 0; i < steps.length; i++) out[i] = at += steps[i];
-    return out;
+    for (let i = 1; i < steps.length; i++) steps[i] += steps[i - 1];
+    return steps;
   };
   return {
-    size: c.t.length,
-    index: sums(c.i),
-    start: sums(c.t),
-    took: Float64Array.from(c.d),          // us; -1: never returned
-    outcome: Uint8Array.from(c.y),
-    lane: Uint16Array.from(c.l),
-    process: Float64Array.from(c.p),
-    node: Int16Array.from(c.n),
-    f: Int32Array.from(c.f),
-    key: Int32Array.from(c.k),
-    text: Int32Array.from(c.v),
-    error: Int32Array.from(c.e),
+    size: bulk.start.length,
+    index: sums(bulk.index),
+    start: sums(bulk.start),
+    took: bulk.took,          // us; -1: never returned
+    outcome: Uint8Array.from(bulk.outcome),
+    lane: Uint16Array.from(bulk.lane),
+    process: bulk.process,
+    node: Int16Array.from(bulk.node),
+    f: Int32Array.from(bulk.f),
+    key: Int32Array.from(bulk.key),
+    text: Int32Array.from(bulk.text),
+    error: Int32Array.from(bulk.error),
   };
 })();
 const callEnd = (i) => calls.took[i] < 0 ? END : calls.start[i] + calls.took[i];
-const str = (position) => data.strings[position];
+const str = (position) => bulk.strings[position];
 
 for (const fault of data.faults) {
   if (fault.t1 === null) fault.t1 = fault.applied ? END : fault.t0;

@@ -12,45 +12,89 @@ function gridLine(ctx, plot, y, text) {
 
 // Latency
 
-const logTook = Float32Array.from(calls.took, (us) => us < 0 ? -1 : Math.log10(Math.max(us, 1)));
+const logTook = new Float32Array(calls.size);
+for (let c = 0; c < calls.size; c++) logTook[c] = calls.took[c] < 0 ? -1 : Math.log10(Math.max(calls.took[c], 1));
 const latencyRange = (() => {
   let low = Infinity, high = -Infinity;
   for (const x of logTook) if (x >= 0) { low = Math.min(low, x); high = Math.max(high, x); }
   return low > high ? [3, 5] : [Math.floor(low), Math.max(Math.ceil(high), Math.floor(low) + 1)];
 })();
 
+const POINTS_TOP = 16, POINT_ROWS = 100, POINT = 2;   // rows of marks, in px
+const yOfTook = (log) => {
+  const [low, high] = latencyRange;
+  return POINTS_TOP + POINT_ROWS * POINT * (1 - (log - low) / (high - low));
+};
+
+// Calls by when they ended, in bins of time: the calls of a bin lie together in `list`,
+// from `from[bin]` on. `rows[0]` has a byte for each bin and row of marks, with a bit for
+// each outcome that there is; `rows[1]` the same for bins twice as wide, and so on.
+let byEnd;
+function binByEnd() {
+  const bins = 2 ** Math.min(16, Math.max(8, Math.ceil(Math.log2(calls.size / 8 + 1))));
+  const from = new Uint32Array(bins + 1), list = new Uint32Array(calls.size);
+  const binOf = (c) => Math.min(bins - 1, Math.max(0, Math.floor((calls.start[c] + calls.took[c]) / END * bins)));
+  const counts = (c) => logTook[c] >= 0 && (!shown || shown[c]);
+  for (let c = 0; c < calls.size; c++) if (counts(c)) from[binOf(c) + 1]++;
+  for (let bin = 0; bin < bins; bin++) from[bin + 1] += from[bin];
+  const next = from.slice();
+  let finest = new Uint8Array(bins * POINT_ROWS);
+  for (let c = 0; c < calls.size; c++) {
+    if (!counts(c)) continue;
+    const bin = binOf(c), row = Math.min(POINT_ROWS - 1, Math.floor((yOfTook(logTook[c]) - POINTS_TOP) / POINT));
+    list[next[bin]++] = c;
+    finest[bin * POINT_ROWS + row] |= 1 << calls.outcome[c];
+  }
+  const rows = [finest];
+  for (let wider = bins / 2; wider >= 256; wider /= 2) {
+    const fine = rows[rows.length - 1], coarse = new Uint8Array(wider * POINT_ROWS);
+    for (let bin = 0; bin < wider; bin++) {
+      for (let row = 0, at = 2 * bin * POINT_ROWS; row < POINT_ROWS; row++, at++) {
+        coarse[bin * POINT_ROWS + row] = fine[at] | fine[at + POINT_ROWS];
+      }
+    }
+    rows.push(coarse);
+  }
+  byEnd = {bins, from, list, rows};
+}
+
 function drawLatencies(ctx, plot) {
-  const [low, high] = latencyRange, top = 16, height = plot.bottom - top - 4;
-  const yOf = (log) => top + height * (1 - (log - low) / (high - low));
+  const [low, high] = latencyRange, yOf = yOfTook;
   for (let power = low; power <= high; power++) gridLine(ctx, plot, yOf(power), tickTook(10 ** power));
   plot.clip(() => {
     plot.veils();
-    drawPoints(ctx, plot, yOf);
+    drawPoints(ctx, plot);
     drawQuantiles(ctx, plot, yOf);
   });
 }
 
 const tickTook = (us) => us >= 1e6 ? `${us / 1e6} s` : us >= 1e3 ? `${us / 1e3} ms` : `${us} µs`;
 
-// One mark a pixel and outcome is enough: what is hidden looks the same.
-function drawPoints(ctx, plot, yOf) {
-  const w = Math.ceil(plot.width) + 2, h = Math.ceil(plot.bottom) + 2;
-  const taken = [0, 1, 2].map(() => new Uint8Array(w * h));
-  const total = [0, 0, 0];   // in view; signs that are many become dots
-  for (let i = 0; i < calls.size; i++) if (calls.start[i] <= view.b && callEnd(i) >= view.a) total[calls.outcome[i]]++;
+// Each call with its own mark while they are few; else a mark for what ended in a pixel.
+const MARKS_MAX = 12000;
+function drawPoints(ctx, plot) {
+  const {bins, from, list, rows} = byEnd;
+  const first = Math.min(bins - 1, Math.max(0, Math.floor(view.a / END * bins)));
+  const last = Math.min(bins - 1, Math.max(0, Math.floor(view.b / END * bins)));
+  const inView = list.subarray(from[first], from[last + 1]);
+  if (inView.length <= MARKS_MAX) return drawMarks(ctx, plot, inView);
+  let level = 0;
+  while (level + 1 < rows.length && plot.width / ((view.b - view.a) / END * bins / 2 ** level) < 1) level++;
+  drawCrowd(ctx, plot, rows[level], bins / 2 ** level);
+}
+
+function drawMarks(ctx, plot, inView) {
+  const total = [0, 0, 0];   // signs that are many become dots
+  for (const c of inView) total[calls.outcome[c]]++;
   for (const kind of total[1] > total[0] ? [1, 0, 2] : [0, 1, 2]) {
     const few = total[kind] < 1500;
     ctx.fillStyle = ctx.strokeStyle = paints[OUTCOMES[kind]];
     ctx.globalAlpha = kind === 0 || !few ? 0.55 : 0.9;
     ctx.lineWidth = 1.4;
     ctx.beginPath();
-    for (let i = 0; i < calls.size; i++) {
-      if (calls.outcome[i] !== kind || logTook[i] < 0 || (shown && !shown[i])) continue;
-      const x = plot.x(calls.start[i] + calls.took[i]);
-      if (x < plot.left || x > plot.right) continue;
-      const y = yOf(logTook[i]), spot = (y | 0) * w + ((x - plot.left) | 0);
-      if (taken[kind][spot]) continue;
-      taken[kind][spot] = 1;
+    for (const c of inView) {
+      if (calls.outcome[c] !== kind) continue;
+      const x = plot.x(calls.start[c] + calls.took[c]), y = yOfTook(logTook[c]);
       if (kind === 0 || !few) ctx.rect(x - 1, y - 1, 2, 2);
       else if (kind === 1) { ctx.moveTo(x - 3, y - 3); ctx.lineTo(x + 3, y + 3); ctx.moveTo(x + 3, y - 3); ctx.lineTo(x - 3, y + 3); }
       else { ctx.moveTo(x, y - 4); ctx.lineTo(x + 3.5, y + 3); ctx.lineTo(x - 3.5, y + 3); ctx.closePath(); }
@@ -58,6 +102,40 @@ function drawPoints(ctx, plot, yOf) {
     if (kind === 0 || !few) ctx.fill(); else ctx.stroke();
   }
   ctx.globalAlpha = 1;
+}
+
+// One pixel of an image for each mark; it is drawn as large as marks are.
+const crowd = document.createElement('canvas');
+function drawCrowd(ctx, plot, rows, bins) {
+  const width = Math.ceil(plot.width / POINT);
+  crowd.width = width;
+  crowd.height = POINT_ROWS;
+  const c = crowd.getContext('2d'), image = c.createImageData(width, POINT_ROWS);
+  const pixels = new Uint32Array(image.data.buffer);
+  const colours = OUTCOMES.map((name) => colourOf(c, paints[name], name === 'ok' ? 0.6 : 0.9));
+  const colour = [0, 0, 1, 1, 2, 2, 2, 2].map((kind) => colours[kind]);
+  const first = Math.max(0, Math.floor(view.a / END * bins)), last = Math.min(bins - 1, Math.floor(view.b / END * bins));
+  for (let bin = first; bin <= last; bin++) {
+    const from = Math.max(0, Math.floor((plot.x(bin / bins * END) - plot.left) / POINT));
+    const to = Math.min(width - 1, Math.max(from, Math.ceil((plot.x((bin + 1) / bins * END) - plot.left) / POINT) - 1));
+    for (let row = 0, at = bin * POINT_ROWS, y = 0; row < POINT_ROWS; row++, at++, y += width) {
+      const kinds = rows[at];
+      if (kinds) for (let x = from; x <= to; x++) pixels[y + x] = colour[kinds];
+    }
+  }
+  c.putImageData(image, 0, 0);
+  ctx.imageSmoothingEnabled = false;
+  ctx.drawImage(crowd, plot.left, POINTS_TOP, width * POINT, POINT_ROWS * POINT);
+}
+
+// A colour of the style sheet as a pixel of an image.
+function colourOf(ctx, colour, alpha) {
+  ctx.clearRect(0, 0, 1, 1);
+  ctx.fillStyle = colour;
+  ctx.fillRect(0, 0, 1, 1);
+  const pixel = new Uint8ClampedArray(ctx.getImageData(0, 0, 1, 1).data);
+  pixel[3] = Math.round(pixel[3] * alpha);
+  return new Uint32Array(pixel.buffer)[0];
 }
 
 function drawQuantiles(ctx, plot, yOf) {

@@ -1,9 +1,5 @@
 // The timeline: faults, nodes, and a lane per client; with filters, pins and anomalies.
 
-// Calls of each lane, in order of invocation.
-const byLane = data.lanes.map(() => []);
-for (let i = 0; i < calls.size; i++) byLane[calls.lane[i]].push(i);
-
 // What the filters let through; null: everything.
 let shown = null;
 const filter = {outcomes: [true, true, true], f: '', key: '', process: '', node: ''};
@@ -15,6 +11,27 @@ const marked = new Map();  // call -> numbers of the anomalies it is in
 data.anomalies.forEach((anomaly, number) => {
   for (const i of anomaly.calls) marked.set(i, [...(marked.get(i) ?? []), number]);
 });
+
+// For each lane its calls that the filters let through, in order of invocation; beside
+// them, how many of those before are info, fail, and of the key that stands out, so that
+// it is known at once what a run of them holds. Anew on every change of a filter.
+let byLane = [];
+function sortByLane() {
+  const sizes = new Uint32Array(data.lanes.length);
+  for (let c = 0; c < calls.size; c++) if (!shown || shown[c]) sizes[calls.lane[c]]++;
+  byLane = Array.from(sizes, (size) => ({
+    list: new Uint32Array(size), infos: new Uint32Array(size + 1), fails: new Uint32Array(size + 1),
+    lits: lit === null ? null : new Uint32Array(size + 1), size: 0,
+  }));
+  for (let c = 0; c < calls.size; c++) {
+    if (shown && !shown[c]) continue;
+    const lane = byLane[calls.lane[c]], i = lane.size++;
+    lane.list[i] = c;
+    lane.infos[i + 1] = lane.infos[i] + (calls.outcome[c] === 2);
+    lane.fails[i + 1] = lane.fails[i] + (calls.outcome[c] === 1);
+    if (lane.lits) lane.lits[i + 1] = lane.lits[i] + (calls.key[c] === lit);
+  }
+}
 
 // Faults packed into as few rows as keep their titles apart in time.
 const faultRows = (() => {
@@ -50,15 +67,21 @@ function applyFilter() {
       }
     }
   }
-  const some = data.total > calls.size ? ` (drawn: ${count(calls.size)} of ${count(data.total)})` : '';
   const faint = lit === null ? '' : `Other keys than ${str(lit)} are faint; Escape makes all alike. `;
-  document.getElementById('filter-said').textContent = faint + (all ? some : `${count(left)} of ${count(calls.size)} operations${some}`);
+  document.getElementById('filter-said').textContent = faint + (all ? '' : `${count(left)} of ${count(calls.size)} operations`);
+  sortByLane();
+  binByEnd();
   redraw();
 }
 
-// Index in `list` (calls in order of start) of the first call that starts after `us`.
-function after(list, us) {
-  let low = 0, high = list.length;
+// Index in `list` (calls in order of start) of the first call that starts after `us`;
+// looked for from index `low` on, first nearby.
+function after(list, us, low = 0) {
+  let high = list.length;
+  for (let away = 1; low + away < high; away *= 2) {
+    if (calls.start[list[low + away]] > us) { high = low + away; break; }
+    low += away;
+  }
   while (low < high) {
     const middle = (low + high) >> 1;
     if (calls.start[list[middle]] > us) high = middle; else low = middle + 1;
@@ -143,35 +166,77 @@ function drawNodes(ctx, plot) {
   ctx.font = `12px ${paints.sans}`;
 }
 
-// One lane. Calls narrower than a pixel share it, and the gravest outcome shows: what
-// is drawn is bounded by the pixels, not by the operations.
-function drawLane(ctx, plot, list, y, h) {
-  let i = Math.max(0, after(list, view.a) - 4), edge = -1, grave = -1;
-  const outcome = calls.outcome, text = h >= 12;
-  for (; i < list.length; i++) {
-    const c = list[i], start = calls.start[c];
-    if (start > view.b) break;
-    if (shown && !shown[c]) continue;
-    const kind = outcome[c];
-    ctx.globalAlpha = lit === null || calls.key[c] === lit ? 1 : 0.25;
-    let x = plot.x(start), w = (callEnd(c) - start) * plot.scale;
-    if (x + w < plot.left) continue;
-    if (w < 1.5) {
-      const pixel = Math.floor(x);
-      if (pixel === edge && kind <= grave) continue;
-      grave = pixel === edge ? Math.max(grave, kind) : kind;
-      edge = pixel;
-      x = pixel;
-      w = Math.max(w, 1);
+// One lane. Calls narrower than a pixel share it, and the gravest outcome shows; pixels
+// that look the same are one bar. So what is drawn is bounded by the pixels, not by the
+// operations. Calls of a lane follow each other: only the last of those that begin in a
+// pixel can be wide.
+function drawLane(ctx, plot, {list, infos, fails, lits}, y, h) {
+  const text = h >= 12;
+  const widthOf = (c) => (callEnd(c) - calls.start[c]) * plot.scale;
+  const bars = new Bars(ctx, y, h);
+  for (let i = Math.max(0, after(list, view.a) - 4); i < list.length;) {
+    const c = list[i];
+    if (calls.start[c] > view.b) break;
+    const x = plot.x(calls.start[c]), w = widthOf(c);
+    if (w >= 1.5) {
+      i++;
+      if (x + w < plot.left) continue;
+      ctx.globalAlpha = lit === null || calls.key[c] === lit ? 1 : 0.25;
+      drawCall(ctx, calls.outcome[c], x, y, w, h);
+      if (text && w > 34) {
+        ctx.fillStyle = calls.outcome[c] === 0 ? paints.card : paints.ink;
+        const left = Math.max(x, plot.left);
+        ctx.fillText(label(ctx, str(calls.text[c]), x + w - left - 6), left + 4, y + h / 2 + 0.5);
+      }
+      continue;
     }
-    drawCall(ctx, kind, x, y, w, h);
-    if (text && w > 34) {
-      ctx.fillStyle = kind === 0 ? paints.card : paints.ink;
-      const left = Math.max(x, plot.left);
-      ctx.fillText(label(ctx, str(calls.text[c]), x + w - left - 6), left + 4, y + h / 2 + 0.5);
+    const pixel = Math.floor(x);
+    let next = Math.max(i + 1, after(list, plot.at(pixel + 1), i));
+    if (next > i + 1 && widthOf(list[next - 1]) >= 1.5) next--;
+    if (pixel >= plot.left - 1) {
+      const kind = infos[next] > infos[i] ? 2 : fails[next] > fails[i] ? 1 : 0;
+      bars.add(kind, lits !== null && lits[next] === lits[i], pixel);
     }
+    i = next;
   }
-  ctx.globalAlpha = 1;
+  bars.draw();
+}
+
+// What a lane's pixels look like: neighbours that look the same are one bar, and all
+// bars of a look are drawn together, as changing the colour costs more than a bar.
+class Bars {
+  constructor(ctx, y, h) {
+    Object.assign(this, {ctx, y, h, look: -1, from: 0, to: 0, ends: [0, 1, 2, 3, 4, 5].map(() => [])});
+  }
+
+  add(kind, faint, pixel) {
+    const look = faint ? kind + 3 : kind;
+    if (look !== this.look || pixel > this.to) {
+      this.close();
+      this.look = look;
+      this.from = pixel;
+    }
+    this.to = pixel + 1;
+  }
+
+  close() {
+    if (this.look >= 0) this.ends[this.look].push(this.from, this.to);
+  }
+
+  draw() {
+    const {ctx, y, h} = this;
+    this.close();
+    this.ends.forEach((ends, look) => {
+      const kind = look % 3;
+      ctx.globalAlpha = look > 2 ? 0.25 : 1;
+      ctx.fillStyle = paints[OUTCOMES[kind]];
+      for (let i = 0; i < ends.length; i += 2) {
+        if (kind === 1) ctx.fillRect(ends[i], y + h / 4, ends[i + 1] - ends[i], h / 2);
+        else ctx.fillRect(ends[i], y, ends[i + 1] - ends[i], h);
+      }
+    });
+    ctx.globalAlpha = 1;
+  }
 }
 
 // "read → 7", or "r 7" where room is short.
@@ -257,7 +322,7 @@ function drawTimeline(ctx, plot) {
     drawNodes(ctx, plot);
     ctx.textAlign = 'left';
     ctx.font = `11px ${paints.mono}`;
-    byLane.forEach((list, lane) => drawLane(ctx, plot, list, laneY(lane) + 1, h - (h > 8 ? 3 : 1)));
+    byLane.forEach((lane, n) => drawLane(ctx, plot, lane, laneY(n) + 1, h - (h > 8 ? 3 : 1)));
     drawAnomalies(ctx, plot);
   });
   if (faultRows) plot.label('faults', TOP + FAULT_ROW / 2);
@@ -268,11 +333,10 @@ function drawTimeline(ctx, plot) {
 function callAt(plot, x, y) {
   const h = laneHeight(), lane = Math.floor((y - lanesTop()) / h);
   if (lane < 0 || lane >= byLane.length) return null;
-  const list = byLane[lane], near = 4 / plot.scale, us = plot.at(x);
+  const {list} = byLane[lane], near = 4 / plot.scale, us = plot.at(x);
   let best = null, bestAway = near;
   for (let i = after(list, us + near) - 1, looked = 0; i >= 0 && looked < 400; i--, looked++) {
     const c = list[i];
-    if (shown && !shown[c]) continue;
     const away = us < calls.start[c] ? calls.start[c] - us : Math.max(0, us - callEnd(c));
     if (away < bestAway || (away === 0 && best === null)) { best = c; bestAway = away; }
     if (away === 0 || calls.start[c] < us - near - (view.b - view.a)) break;
@@ -345,14 +409,13 @@ function pin(c) {
 
 function step(by) {
   if (pinned === null) return;
-  const list = byLane[calls.lane[pinned]];
-  for (let i = list.indexOf(pinned) + by; i >= 0 && i < list.length; i += by) {
-    if (shown && !shown[list[i]]) continue;
-    pin(list[i]);
-    const middle = calls.start[list[i]], half = (view.b - view.a) / 2;
-    if (middle < view.a || middle > view.b) show(middle - half, middle + half);
-    return;
-  }
+  const {list} = byLane[calls.lane[pinned]];
+  const at = list.indexOf(pinned);
+  const next = at < 0 ? after(list, calls.start[pinned]) + (by < 0 ? -1 : 0) : at + by;
+  if (next < 0 || next >= list.length) return;
+  pin(list[next]);
+  const middle = calls.start[list[next]], half = (view.b - view.a) / 2;
+  if (middle < view.a || middle > view.b) show(middle - half, middle + half);
 }
 
 // Back to no anomaly in particular.
