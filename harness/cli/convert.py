@@ -1,4 +1,4 @@
-"""`splitbrain convert`: a history in another format."""
+"""`splitbrain convert`: a history in another format, or a run as a trace."""
 
 from __future__ import annotations
 
@@ -22,23 +22,40 @@ from harness.host import interrupts
 ))  # fmt: skip
 @interrupts.raised()
 def convert(source: str, target: Path, *, form: str, independent: bool | None) -> int:
-    """Write a history in another format: TARGET's name ends in .jsonl or .edn.
+    """Write a history in another format: TARGET's name ends in .jsonl, .edn or .txt.
 
     SOURCE is a history, perhaps gzipped (.gz), a run folder, or - for standard input.
-    Every checker says the same of TARGET: what JSON has no notation for, such as ratios
-    and maps whose keys are numbers, is written as {"#edn": "1/2"}.
+    Every checker says the same of a TARGET in .jsonl or .edn: what JSON has no notation
+    for, such as ratios and maps whose keys are numbers, is written as {"#edn": "1/2"}.
+    A .txt is Jepsen's history.txt, which has no times.
+
+    A TARGET in .perfetto or .pftrace is a trace of a whole run folder, for
+    https://ui.perfetto.dev: operations, faults, nodes, anomalies and clocks.
     """
     from harness.history import formats
+    from harness.report import perfetto
 
     kind = target.name.removesuffix(".gz").rpartition(".")[2]
+    if kind in perfetto.NAMES:
+        return _trace(Path(source), target)
     if kind not in formats.WRITABLE_FORMATS:
+        known = [*formats.WRITABLE_FORMATS, *perfetto.NAMES[:2]]
         raise UsageError(
             f"{target}: its name says in which format to write, and ends in "
-            f".{' or .'.join(formats.WRITABLE_FORMATS)}, perhaps with .gz"
+            f".{' or .'.join(known)}, histories perhaps with .gz"
         )
     history = formats.load(
         formats.path_of(source), form, independent=independent, strict=False
     )
     formats.dump(history, target, kind)
     say(f"{len(history)} ops in {target}")
+    return 0
+
+
+def _trace(run_dir: Path, target: Path) -> int:
+    from harness.report import perfetto
+    from harness.run.store import RunFolder
+
+    count = perfetto.write(RunFolder.open(run_dir).path, target)
+    say(f"{count} events in {target}; open it at https://ui.perfetto.dev")
     return 0

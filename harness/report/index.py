@@ -42,7 +42,11 @@ if TYPE_CHECKING:
 
 NO_COVERAGE: Mapping[str, Any] = {}
 
-SUMMARY_ROWS_MAX = 300
+SUMMARY_BYTES_MAX = 900_000
+"""GitHub drops a job's summary of more than a MiB as a whole."""
+MESSAGE_CHARS_MAX = 600
+_COVERAGE_LINES_MAX = 300
+_TOLD_MAX = 100
 
 _MARKDOWN = re.compile(r"[\\`*_{}\[\]<>|#&~]")
 """Characters with a meaning in GitHub's Markdown, within a line."""
@@ -279,12 +283,13 @@ def _test_case(row: Row) -> ElementTree.Element:
     )
     message = {
         "skipped": row.skipped,
-        "error": "the harness failed",
-        "failure": f"{row.verdict}, expected {row.expected}",
+        "error": f"the harness failed: {row.why}",
+        "failure": _failure_in_words(row),
     }
     if outcome := _junit_outcome(row):
         told = ElementTree.SubElement(case, outcome, message=_xml(message[outcome]))
-        told.text = _xml(row.error or row.why)
+        lines = [row.error or row.why, row.repro and f"repeat: {row.repro}"]
+        told.text = _xml("\n".join(filter(None, lines)))
     lines = [
         f"{name}: {text}"
         for name, text in (
@@ -304,6 +309,13 @@ def _test_case(row: Row) -> ElementTree.Element:
     return case
 
 
+def _failure_in_words(row: Row) -> str:
+    """Verdict, anomaly, sentence and command, as lists of failures show no more."""
+    parts = [f"{row.verdict}, expected {row.expected}", row.anomalies]
+    told = ": ".join(filter(None, [*parts, figures.clip(row.why, MESSAGE_CHARS_MAX)]))
+    return f"{told} (repeat: {row.repro})" if row.repro else told
+
+
 def _xml(text: str) -> str:
     """Visible `text`, also without the two other characters that XML 1.0 can't hold."""
     return _NOT_XML.sub("\ufffd", visible(text))
@@ -320,37 +332,69 @@ def write_summary(
 ) -> None:
     """Write the suite's rows and its coverage as Markdown, for a job summary of CI.
 
-    GitHub drops a summary of more than a MiB, so of many rows the first are shown,
-    those first that are not as expected.
+    First come the rows that are not as expected, each with its sentence and command,
+    then the table of all rows, as far as SUMMARY_BYTES_MAX allows; the rest is counted.
     """
     told = [read_row(row, path.parent) for row in rows]
     good = sum(row.as_expected for row in told)
     told.sort(key=lambda row: row.as_expected)
-    shown = told[:SUMMARY_ROWS_MAX]
+    end = _coverage_lines(coverage)
+    left = SUMMARY_BYTES_MAX - sum(len(line.encode()) + 1 for line in end)
     lines = [f"## {_markdown(name)}: {good} of {len(told)} as expected", ""]
-    lines += _table(
+    off = [row for row in told if row.is_off]
+    for row in off[:_TOLD_MAX]:
+        lines += _failure_lines(row)
+    if len(off) > _TOLD_MAX:
+        lines += [f"And {len(off) - _TOLD_MAX} more, in the table.", ""]
+    left -= sum(len(line.encode()) + 1 for line in lines)
+    shown = 0
+    for line in _table(
         ("run", "verdict", "expected", "found", "convicted", "faults", "operations"),
         (
             (
                 *(r.name, r.verdict, r.expected, r.anomalies or r.why),
                 *(r.convicted, r.nemesis, r.ops),
             )
-            for r in shown
+            for r in told
+        ),
+    ):
+        left -= len(line.encode()) + 1
+        if left < 100:  # room for how many more there are
+            break
+        lines.append(line)
+        shown += 1
+    if (missing := len(told) - max(0, shown - 2)) > 0:
+        lines += ["", f"And {missing} more."]
+    path.write_text("\n".join([*lines, *end]) + "\n", encoding="utf-8")
+
+
+def _failure_lines(row: Row) -> list[str]:
+    """A paragraph of a row that is not as expected."""
+    found = f": {row.anomalies}" if row.anomalies else ""
+    lines = [
+        f"**{_markdown(row.name)}** is {row.verdict}, expected {row.expected}"
+        f"{_markdown(found)}  ",
+        _markdown(row.why, MESSAGE_CHARS_MAX),
+    ]
+    if row.repro:
+        fence = "`" * (max(map(len, re.findall("`+", row.repro)), default=2) + 1)
+        command = visible_line(figures.clip(row.repro, 1000))
+        lines += ["", f"{fence}sh", command, fence]
+    return [*lines, ""]
+
+
+def _coverage_lines(coverage: Mapping[str, Any]) -> list[str]:
+    covered = read_coverage(coverage)
+    if not covered:
+        return []
+    table = _table(
+        ("what was broken", "asked", "applied", "bit", "bit in runs"),
+        (
+            (c.name, str(c.asked), str(c.applied), str(c.bit), c.share)
+            for c in covered[:_COVERAGE_LINES_MAX]
         ),
     )
-    if len(told) > len(shown):
-        lines += ["", f"And {len(told) - len(shown)} more."]
-    if covered := read_coverage(coverage):
-        lines.append("")
-        lines += _table(
-            ("what was broken", "asked", "applied", "bit", "bit in runs"),
-            (
-                (c.name, str(c.asked), str(c.applied), str(c.bit), c.share)
-                for c in covered[:SUMMARY_ROWS_MAX]
-            ),
-        )
-        lines += ["", _markdown(string(coverage.get("sentence")))]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return ["", *table, "", _markdown(string(coverage.get("sentence")))]
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
@@ -360,6 +404,6 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[s
         yield f"| {' | '.join(map(_markdown, row))} |"
 
 
-def _markdown(text: str) -> str:
-    """One line of `text`, of 200 characters at most, without Markdown or HTML in it."""
-    return _MARKDOWN.sub(r"\\\g<0>", visible_line(figures.clip(text, 200)))
+def _markdown(text: str, chars_max: int = 200) -> str:
+    """One line of `text`, cut to so many characters, without Markdown or HTML in it."""
+    return _MARKDOWN.sub(r"\\\g<0>", visible_line(figures.clip(text, chars_max)))

@@ -57,6 +57,28 @@ def test_a_history_survives_the_way_to_edn_and_back(tmp_path: Path) -> None:
         assert last.read_bytes() == first.read_bytes()
 
 
+def test_history_txt_has_the_columns_of_jepsen(tmp_path: Path) -> None:
+    first, text, last = (tmp_path / n for n in ("a.jsonl", "history.txt", "c.jsonl"))
+    failed = Op(5, 6_000, 1, "invoke", "read", key=7)
+    told = Op(6, 7_000, 1, "fail", "read", key=7, error="not\ton\x1b[2J\nthis node")
+    dump([*OPS[:3], *OPS[3:], failed, told], first)
+    assert status(first, text) == 0
+    assert text.read_text() == (
+        '0\t:invoke\t:txn\t[[:append "x" 1] [:r 2 nil]]\n'
+        ':nemesis\t:info\t:start\t{"cut" ["n1->n2"]}\n'
+        '0\t:ok\t:txn\t[[:append "x" 1] [:r 2 [3]]]\n'
+        "1\t:invoke\t:write\t[7 5]\n"
+        "1\t:info\t:write\t[7 5]\ttimeout\n"
+        "1\t:invoke\t:read\t[7 nil]\n"
+        "1\t:fail\t:read\t[7 nil]\tnot\\ton\\x1b[2J\\nthis node\n"
+    )
+    assert status(text, last, "--independent") == 0
+    assert [(op.process, op.type, op.f, op.key) for op in load(last).ops[3:5]] == [
+        (1, "invoke", "write", 7),
+        (1, "info", "write", 7),
+    ]
+
+
 def test_a_run_folder_becomes_what_jepsen_reads(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     dump(OPS, tmp_path / "run" / "history.jsonl")

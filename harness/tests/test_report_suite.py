@@ -149,13 +149,79 @@ def test_junit_tells_passes_failures_and_errors_apart(tmp_path: Path) -> None:
     assert outcomes == [[], [], ["failure"], ["error"], ["skipped"]]
     failure = suite[2].find("failure")
     assert failure is not None
-    assert failure.attrib["message"] == "valid, expected invalid"
+    assert failure.attrib["message"].startswith("valid, expected invalid")
     skipped = suite[4].find("skipped")
     assert skipped is not None
     assert skipped.attrib["message"] == "no etcd"
     error = suite[3].find("error")
     assert error is not None
     assert "OSError: no etcd" in (error.text or "")
+
+
+OFF = {
+    "name": "raft-leases",
+    "verdict": "invalid",
+    "expected": "valid",
+    "found": "3 x stale-read",
+    "why": "Process 0 read 81 from n1 although 83 had been *written* before.",
+    "repro": "splitbrain run raft --set reads=lease --seed 7",
+}
+
+
+def test_a_failure_in_junit_names_anomaly_sentence_and_command(tmp_path: Path) -> None:
+    write_junit([OFF], tmp_path / "junit.xml")
+    (failure,) = ElementTree.parse(tmp_path / "junit.xml").getroot().iter("failure")
+    assert failure.attrib["message"] == (
+        f"invalid, expected valid: 3 x stale-read: {OFF['why']} "
+        "(repeat: splitbrain run raft --set reads=lease --seed 7)"
+    )
+    assert "repeat: splitbrain run raft" in (failure.text or "")
+
+
+def test_a_summary_begins_with_what_failed(tmp_path: Path) -> None:
+    good = {"name": "good", "verdict": "valid", "why": "It kept all promises."}
+    write_summary("night", [good, OFF], {}, tmp_path / "summary.md")
+    told = (tmp_path / "summary.md").read_text("utf-8")
+    head, table = told.split("| run |")
+    assert head.splitlines() == [
+        "## night: 1 of 2 as expected",
+        "",
+        "**raft-leases** is invalid, expected valid: 3 x stale-read  ",
+        r"Process 0 read 81 from n1 although 83 had been \*written\* before.",
+        "",
+        "```sh",
+        "splitbrain run raft --set reads=lease --seed 7",
+        "```",
+        "",
+    ]
+    assert table.index("raft-leases") < table.index("good")
+
+
+def test_a_command_can_not_end_its_block(tmp_path: Path) -> None:
+    evil = {**OFF, "repro": "splitbrain run '```\n# boo ````'"}
+    write_summary("s", [evil], {}, tmp_path / "summary.md")
+    lines = (tmp_path / "summary.md").read_text("utf-8").splitlines()
+    fence = lines.index("`````sh")
+    assert lines[fence + 2] == "`````"
+    assert "# boo" not in [line[:5] for line in lines]
+
+
+def test_a_summary_of_any_number_of_rows_is_one_that_github_shows(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        {**OFF, "name": f"row {n} " + "\N{CAT}" * 190, "nemesis": "\N{CAT}" * 190}
+        for n in range(2000)
+    ]
+    coverage = {
+        "sentence": "s",
+        "faults": [{"kind": "\N{CAT}" * 190, "runs": 3} for _ in range(2000)],
+    }
+    write_summary("night", rows, coverage, tmp_path / "summary.md")
+    told = (tmp_path / "summary.md").read_bytes()
+    assert 600_000 < len(told) <= 900_000
+    shown = told.decode().count("\n| row ")
+    assert f"And {2000 - shown} more." in told.decode()
 
 
 values = (

@@ -61,6 +61,7 @@ FORMATS = ["auto", "jsonl", "edn", "jepsen-log", "plume", "cobra"]
 _WRITERS: dict[str, Callable[[Iterable[Op]], Iterator[bytes]]] = {
     "jsonl": jsonl.write,
     "edn": jepsen_edn.write,
+    "txt": jepsen_log.write,
 }
 WRITABLE_FORMATS = list(_WRITERS)
 

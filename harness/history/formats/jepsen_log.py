@@ -8,8 +8,8 @@
 The first form is of 2014, and the last is that of `history.txt`. Tabs separate process,
 type, function, value and, if there is one, the error; in logs that other programs have
 handled, blanks may do so. Other lines of a log are passed over, except those that
-continue a value: exceptions are printed over several lines. There are no times. Reading
-only.
+continue a value: exceptions are printed over several lines. There are no times. What we
+write has the last form.
 
 Choices: in the logs of 2014, which are of etcd's compare-and-set register, a `:fail` of
 a `:cas` is etcd's answer that the value was another one, which is more than Jepsen's
@@ -25,8 +25,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from harness.history import HistoryError, Op, OpType
 from harness.history.formats import edn, jepsen_edn
+from harness.visible import visible_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from harness.history import History
     from harness.history.formats.source import Source
 
@@ -78,6 +81,25 @@ def read(
     return jepsen_edn.history_of(
         source.name, reader.ops, reader.lines, strict=strict, independent=independent
     )
+
+
+def write(history: Iterable[Op]) -> Iterator[bytes]:
+    """The lines of `history.txt`, as Jepsen's `op->str` has them (jepsen.util).
+
+    A key stands in the value, `[key value]`, as `jepsen.independent` puts it there.
+    Times and nodes have no place in this file.
+    """
+    for op in history:
+        entry = jepsen_edn.map_from_op(op, has_tuples=True)
+        process = entry["process"]
+        told = [
+            str(process) if op.is_client else edn.dumps(process),
+            *(edn.dumps(entry[name]) for name in ("type", "f", "value")),
+        ]
+        if op.error is not None:
+            error = op.error if isinstance(op.error, str) else edn.dumps(op.error)
+            told.append(visible_line(error))
+        yield "\t".join(told).encode() + b"\n"
 
 
 class _Reader:
