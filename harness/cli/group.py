@@ -27,6 +27,7 @@ from harness.cli.outlet import outlets
 from harness.cli.replay import replay
 from harness.cli.report import report
 from harness.cli.run import run
+from harness.cli.runs import runs
 from harness.cli.shrink import shrink
 from harness.cli.suite import suite
 from harness.cli.systems import systems
@@ -99,6 +100,7 @@ _COMMANDS = (
     explain,
     check,
     suite,
+    runs,
     report,
     convert,
     adapter,
