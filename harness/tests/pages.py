@@ -58,6 +58,7 @@ ROOMS = (
     "checkers/paxos",
     "harness/report",
     "harness/report/assets",
+    "harness/serve",
     "harness/campaign",
     "harness/campaign/shrinking",
     "harness/campaign/exhaustive",
