@@ -11,7 +11,6 @@
     torture.py     what tests of others ask for, in keywords, and what they are told
     failures.py    their database of failures, which are replayed first
     strategies.py  Hypothesis' strategies for plans, workloads and whole runs
-    rates.py       Rate: hits among runs, with their interval
     replay.py      a recorded run again, and how often it fails again
     moments.py     what came just before each strike of a recorded run
     traffic.py     the messages of a simulated run, which has to be made once more

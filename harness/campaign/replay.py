@@ -32,7 +32,6 @@ from harness.campaign.determinism import differing_line
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Outcome
 from harness.campaign.processes import Processes
-from harness.campaign.rates import Rate
 from harness.errors import HarnessError, UsageError
 from harness.faults import plan as plans
 from harness.faults.retrigger import retrigger
@@ -40,6 +39,7 @@ from harness.host import documents, interrupts
 from harness.host.documents import making_room
 from harness.host.scratch import scratch_folder
 from harness.judge import analysis
+from harness.report.rates import Rate
 from harness.run import assembling, execution, programs
 from harness.run.lifecycle import lives
 from harness.run.records import WHOLE

@@ -30,13 +30,13 @@ from harness.campaign.exhaustive.telling import brief
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Outcome
 from harness.campaign.processes import Processes
-from harness.campaign.rates import Rate
 from harness.errors import HarnessError, UsageError
 from harness.host import program
 from harness.host.scratch import scratch_folder
 from harness.report import figures
 from harness.report import folder as recordings
 from harness.report.chances import FILE as FILE
+from harness.report.rates import Rate
 from harness.run.records import WHOLE
 from harness.verdict import OBSERVATIONS
 from harness.worlds.world import FreshDice

@@ -28,6 +28,7 @@ from harness.cli.replay import replay
 from harness.cli.report import report
 from harness.cli.run import run
 from harness.cli.runs import runs
+from harness.cli.serve import serve
 from harness.cli.shrink import shrink
 from harness.cli.suite import suite
 from harness.cli.systems import systems
@@ -101,6 +102,7 @@ _COMMANDS = (
     check,
     suite,
     runs,
+    serve,
     report,
     convert,
     adapter,

@@ -1,4 +1,4 @@
-"""`splitbrain report`: an earlier run, judged again."""
+"""`splitbrain report`: an earlier run, judged again, or pages about many runs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,28 @@ from harness.host import interrupts
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.option("--index", type=click.Path(path_type=Path), metavar="RESULTS", help=(
+    "In place of RUN: pages about all runs in a folder, as files that need no server."
+))  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), help=(
+    "The folder for these pages.  [default: RESULTS/pages]"
+))  # fmt: skip
 @AS_JSON
 @interrupts.raised()
-def report(run: Path, *, as_json: bool) -> int:
-    """Judge an earlier RUN folder again, and make its report anew."""
+def report(
+    run: Path | None, *, index: Path | None, out: Path | None, as_json: bool
+) -> int:
+    """Judge an earlier RUN folder again, and make its report anew.
+
+    With --index, write what `splitbrain serve` shows as files, for the artefacts of a
+    CI job: lists of runs, ways to fail, nights beside each other, trends.
+    """
+    if (run is None) == (index is None) or (out is not None and index is None):
+        raise UsageError("report wants a RUN, or --index RESULTS, perhaps with --out")
+    if index is not None:
+        return _pages(index, out or index / "pages", as_json=as_json)
+    assert run is not None
     from harness.judge import analysis
     from harness.report import text
     from harness.run import store
@@ -31,3 +48,11 @@ def report(run: Path, *, as_json: bool) -> int:
     told = json.dumps(store.as_data(record)) if as_json else text.summary(folder.path)
     say(told)
     return analysis.exit_status(record)
+
+
+def _pages(results: Path, out: Path, *, as_json: bool) -> int:
+    from harness.serve import static
+
+    first = static.write(results, out)
+    say(json.dumps({"pages": str(first)}) if as_json else str(first))
+    return 0

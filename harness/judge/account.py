@@ -151,12 +151,16 @@ class Function:
         )
 
 
+QUANTILES_PERCENT = (50, 95, 99)
+
+
 @dataclass
 class Account:
     """The account of one run.
 
     Attributes:
         functions: Name of a function -> the outcomes of its operations.
+        latency_ms: Quantiles of how long operations took that succeeded: p50, p95, p99.
         errors: The errors that clients saw, most frequent first.
         remarks: Sentences that belong beside any verdict.
         troubles: Sentences that say why a verdict is not valid.
@@ -164,6 +168,7 @@ class Account:
     """
 
     functions: dict[str, Function] = field(default_factory=dict)
+    latency_ms: dict[str, float] = field(default_factory=dict)
     errors: list[ErrorKind] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
@@ -176,6 +181,7 @@ class Account:
                 f: {"ok": one.ok, "fail": one.fail, "info": one.info}
                 for f, one in sorted(self.functions.items())
             },
+            "latency_ms": self.latency_ms,
             "errors": [error.as_json() for error in self.errors],
             "remarks": self.remarks,
             "troubles": self.troubles,
@@ -198,6 +204,7 @@ def account(
     if history is not None:
         calls = list(history.calls())
         found.functions = _functions(calls)
+        found.latency_ms = _latency_ms(calls)
         found.errors = _errors(done for _, done in calls if done is not None)
         unseen = _unseen(calls, faults)
         found.reason = _never_worked(found) or unseen
@@ -230,6 +237,22 @@ def _functions(calls: Iterable[tuple[Op, Op | None]]) -> dict[str, Function]:
             case _:
                 of.info += 1
     return functions
+
+
+def _latency_ms(calls: Iterable[tuple[Op, Op | None]]) -> dict[str, float]:
+    """Quantiles of those that are ok; empty if none has times."""
+    took_ns = sorted(
+        done.time - begun.time
+        for begun, done in calls
+        if done is not None and done.type == "ok" and 0 <= begun.time <= done.time
+    )
+    if not took_ns:
+        return {}
+    last = len(took_ns) - 1
+    return {
+        f"p{percent}": round(took_ns[last * percent // 100] / 1e6, 3)
+        for percent in QUANTILES_PERCENT
+    }
 
 
 def _code(error: Any) -> tuple[int | None, str]:

@@ -15,6 +15,7 @@ are shown, and no figure is relied upon to make sense.
     events.py     nodes' observations around an anomaly
     tally.py      how much checkers found and explained
     listing.py    anomalies as JSON, for `check --json`
+    rates.py      rates of events with their interval
     figures.py    how counts, durations and values are written
     assets/       templates, styles and scripts
 

@@ -36,6 +36,7 @@ from harness.run.records import WHOLE
 from harness.visible import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from harness.report.folder import Recording
@@ -112,17 +113,24 @@ def write_page(path: Path, page: str) -> Path:
 
 def render(template: str, **context: Any) -> str:
     """The template of that name with the styles and the policy inlined."""
-    return (
-        _environment()
-        .get_template(template)
-        .render(style=trusted("".join(map(asset, STYLES))), **context)
-    )
+    return _environment().get_template(template).render(style=styles(), **context)
+
+
+@cache
+def styles() -> Markup:
+    """All style sheets as one."""
+    return trusted("".join(map(asset, STYLES)))
 
 
 @cache
 def _environment() -> jinja2.Environment:
+    return environment(asset)
+
+
+def environment(find: Callable[[str], str]) -> jinja2.Environment:
+    """What templates are rendered with; `find` gives a template's text by its name."""
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(asset),
+        loader=jinja2.FunctionLoader(find),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -289,6 +289,7 @@ class VerdictRecord(msgspec.Struct, kw_only=True):
         strikes: What happened during each fault that was applied, in their order.
         ops: Client operations by outcome.
         functions: Function -> its operations by outcome.
+        latency_ms: Quantiles of operations that succeeded, by name: p50, p95, p99.
         errors: Errors that clients met, most frequent first (`harness.judge.account`).
         remarks, troubles: The sentences of `harness.judge.account.Account`.
         seconds: How long the run lasted.
@@ -306,6 +307,7 @@ class VerdictRecord(msgspec.Struct, kw_only=True):
     strikes: list[StrikeRecord] = []
     ops: dict[str, int] = {}
     functions: dict[str, dict[str, int]] = {}
+    latency_ms: dict[str, float] = {}
     errors: list[dict[str, Any]] = []
     remarks: list[str] = []
     troubles: list[str] = []

@@ -4,5 +4,9 @@ Everything here reads run folders and suites' folders, and writes nothing but th
 `results/index.sqlite`, which is made anew from the folders whenever it is lost.
 
     index.py         finds run folders below a results folder, and keeps their facts
-    queries.py       the questions: runs, fingerprints, nights, trends
+    queries.py       questions for runs, as options and URLs have them
+    summaries.py     ways to fail, nights beside each other, trends
+    pages.py         both as HTML; links.py knows where pages lie
+    app.py           the server; static.py writes the same pages as files
+    assets/          templates and a style sheet
 """

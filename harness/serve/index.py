@@ -31,6 +31,8 @@ from harness.visible import visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from harness.report.tally import Tally
+
 VERSION = 1
 """The version of the tables; an index of another one is made anew."""
 
@@ -265,7 +267,7 @@ def run_facts(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         "expected": expected if expected in EXPECTABLE else "",
         "as_expected": as_expected(state, expected),
         "why": figures.clip(_why(run, verdict), TEXT_CHARS_MAX),
-        "found": _text(str(story.found_in(verdict)) if verdict else ""),
+        "found": _text(str(_found(verdict))),
         "ended": _text(run.get("ended"), 80),
         "seconds": number(run.get("seconds")),
         **{word: whole(ops.get(word)) for word in ("ok", "fail", "info")},
@@ -305,8 +307,9 @@ def as_expected(state: str, expected: str) -> int | None:
 
 def _why(run: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
     """A sentence that gives the reason of the verdict."""
-    for _, anomaly in story.found_anomalies(verdict):
-        return string(anomaly.get("explanation"))
+    for _, result in _broken(verdict):
+        for anomaly in map(mapping, sequence(result.get("anomalies"))):
+            return string(anomaly.get("explanation"))
     errors = [
         *sequence(mapping(verdict.get("harness")).get("errors")),
         *sequence(run.get("errors")),
@@ -316,6 +319,15 @@ def _why(run: Mapping[str, Any], verdict: Mapping[str, Any]) -> str:
     reasons = [verdict.get("reason")]
     reasons += [result.get("reason") for _, result in story.checkers(verdict)]
     return next((string(reason) for reason in reasons if reason), "")
+
+
+def _broken(verdict: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The checkers whose verdict counts; others may find what nobody promised."""
+    return [pair for pair in story.checkers(verdict) if story.promised(pair[1])]
+
+
+def _found(verdict: Mapping[str, Any]) -> Tally:
+    return tally.together(tally.of_json(result) for _, result in _broken(verdict))
 
 
 def _faults(verdict: Mapping[str, Any]) -> dict[str, list[int]]:
@@ -337,9 +349,7 @@ def _fingerprints(
     verdict: Mapping[str, Any], facts: Mapping[str, Any], steps: int
 ) -> Iterator[dict[str, Any]]:
     """Each broken promise once, with how often it was broken."""
-    for checker, result in story.checkers(verdict):
-        if not story.promised(result):
-            continue
+    for checker, result in _broken(verdict):
         counts = tally.of_json(result).names
         names = [
             string(mapping(a).get("name")) for a in sequence(result.get("anomalies"))

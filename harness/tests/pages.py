@@ -59,6 +59,7 @@ ROOMS = (
     "harness/report",
     "harness/report/assets",
     "harness/serve",
+    "harness/serve/assets",
     "harness/campaign",
     "harness/campaign/shrinking",
     "harness/campaign/exhaustive",

@@ -193,3 +193,18 @@ def test_whatever_is_counted_is_told(counter: str) -> None:
     (said,) = [*found.remarks, *found.troubles]
     assert "1,234" in said
     assert account(None, {counter: 0}, []).as_json() == account(None, {}, []).as_json()
+
+
+def test_quantiles_are_of_operations_that_succeeded() -> None:
+    ops: list[Op] = []
+    for took_ms in [*range(1, 101), 9000]:
+        kind: OpType = "ok" if took_ms <= 100 else "fail"
+        times = (0, took_ms * 1_000_000)
+        for time, event in zip(times, ("invoke", kind), strict=True):
+            ops.append(Op(len(ops), time, took_ms, event, "read", 1))
+    assert account(History(ops), {}, []).latency_ms == {
+        "p50": 50.0,
+        "p95": 95.0,
+        "p99": 99.0,
+    }
+    assert account(history(), {}, []).latency_ms == {}

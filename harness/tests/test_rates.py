@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.campaign.rates import Z_95, Rate, wilson
+from harness.report.rates import Z_95, Rate, wilson
 
 ROUNDING = 1e-9
 

@@ -16,10 +16,10 @@ from harness.campaign import replay
 from harness.campaign.carrying import keep
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Finding, Outcome
-from harness.campaign.rates import Rate
 from harness.campaign.replay import Replay, Replays
 from harness.cli.replay import status, summary
 from harness.errors import UsageError
+from harness.report.rates import Rate
 from harness.run import assembling, execution
 from harness.run.completing import complete
 from harness.run.spec import DEFAULTS, TestSpec

@@ -15,11 +15,11 @@ from harness.campaign import replay, why
 from harness.campaign.exploration.search import REASONS_MAX, Search
 from harness.campaign.explore import Explored
 from harness.campaign.outcome import Outcome
-from harness.campaign.rates import Rate
 from harness.campaign.shrinking.search import shrink
 from harness.cli.exploration import told
 from harness.cli.group import run_command
 from harness.errors import HarnessError
+from harness.report.rates import Rate
 from harness.run.store import RunFolder
 from harness.tests.test_exploration import space
 from harness.tests.test_replay import simulate

@@ -26,7 +26,6 @@ from harness import cli, registry
 from harness.campaign.executor import Executor
 from harness.campaign.experiment import Experiment, steps_of
 from harness.campaign.outcome import Finding, Fingerprint, Outcome
-from harness.campaign.rates import Rate
 from harness.campaign.shrinking import changes, regression, sampling, search, shelf
 from harness.campaign.shrinking.conclusion import Conclusion, Extent
 from harness.campaign.shrinking.lab import BudgetSpentError, Lab, Notes, Tried, name_of
@@ -41,6 +40,7 @@ from harness.errors import HarnessError, UsageError
 from harness.faults import drawing
 from harness.faults import plan as plans
 from harness.override import override
+from harness.report.rates import Rate
 from harness.run import assembling
 from harness.run.completing import complete
 from harness.run.spec import TestSpec

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from harness.campaign import why
 from harness.campaign.carrying import keep
 from harness.campaign.experiment import Experiment
-from harness.campaign.rates import Rate
 from harness.campaign.why import Moment, jump_among, next_moment, steepest
 from harness.cli.group import run_command
 from harness.report import chances
 from harness.report.folder import load
+from harness.report.rates import Rate
 from harness.run import assembling, execution
 from harness.run.spec import TestSpec
 from harness.run.store import RunFolder

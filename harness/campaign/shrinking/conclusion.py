@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.campaign.experiment import steps_of
-from harness.campaign.rates import Rate
 from harness.campaign.shrinking import shelf as shelves
 from harness.campaign.shrinking.proving import prove
 from harness.campaign.shrinking.size import UNBOUNDED, size
 from harness.faults import plan as plans
 from harness.host.scratch import scratch_folder
 from harness.report.figures import plural
+from harness.report.rates import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

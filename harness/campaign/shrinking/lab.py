@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.campaign.executor import Executor
     from harness.campaign.experiment import Experiment
     from harness.campaign.outcome import Fingerprint, Outcome
-    from harness.campaign.rates import Rate
+    from harness.report.rates import Rate
 
 
 class BudgetSpentError(SplitbrainError):

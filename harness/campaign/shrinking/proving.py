@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from harness.campaign.carrying import keep
 from harness.campaign.processes import Processes
-from harness.campaign.rates import Rate
 from harness.campaign.shrinking.search import LIMIT_S
 from harness.errors import HarnessError
+from harness.report.rates import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ from harness.host import program
 
 if TYPE_CHECKING:
     from harness.campaign.experiment import Experiment
-    from harness.campaign.rates import Rate
+    from harness.report.rates import Rate
 
 LUCK = 0.05
 """Chance at which the failure may stay unseen though it is there."""

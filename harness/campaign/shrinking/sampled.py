@@ -19,7 +19,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from harness.campaign.rates import Z_80, Rate
 from harness.campaign.shrinking.changes import WAYS, Change, over_after
 from harness.campaign.shrinking.lab import Lab, name_of, smaller_ones, told
 from harness.campaign.shrinking.sampling import (
@@ -32,6 +31,7 @@ from harness.campaign.shrinking.sampling import (
     confirmed,
 )
 from harness.errors import HarnessError, UsageError
+from harness.report.rates import Z_80, Rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

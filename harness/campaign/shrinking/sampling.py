@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
-from harness.campaign.rates import Z_80, Rate
+from harness.report.rates import Z_80, Rate
 
 CONFIRMED_HITS = 4
 NEVER_RUNS = 10

@@ -21,7 +21,6 @@ import msgspec
 from harness.campaign.carrying import discard
 from harness.campaign.experiment import steps_of
 from harness.campaign.processes import Processes
-from harness.campaign.rates import Rate
 from harness.campaign.shrinking import changes
 from harness.campaign.shrinking.changes import Change
 from harness.campaign.shrinking.lab import BudgetSpentError, Lab, Notes, told
@@ -31,6 +30,7 @@ from harness.campaign.shrinking.simulated import Simulated
 from harness.campaign.shrinking.size import size
 from harness.errors import HarnessError, UsageError
 from harness.host.scratch import scratch_folder
+from harness.report.rates import Rate
 from harness.run import assembling
 from harness.run.spec import DEFAULTS
 from harness.systems import abilities

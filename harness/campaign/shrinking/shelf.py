@@ -31,7 +31,6 @@ from harness import report
 from harness.campaign import replay
 from harness.campaign.experiment import Experiment, steps_of  # for msgspec
 from harness.campaign.outcome import Fingerprint  # noqa: TC001  # for msgspec
-from harness.campaign.rates import Rate
 from harness.campaign.shrinking import regression
 from harness.campaign.shrinking.lab import Tried
 from harness.campaign.shrinking.search import Start
@@ -40,6 +39,7 @@ from harness.faults import plan as plans
 from harness.host import nodefiles
 from harness.host.documents import writing
 from harness.judge import analysis
+from harness.report.rates import Rate
 from harness.run.store import MEND, RunFolder, decode_lines
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.campaign.rates import Rate
 from harness.campaign.shrinking.changes import (
     COARSE_WAYS,
     SIM_WAYS,
@@ -27,6 +26,7 @@ from harness.campaign.shrinking.changes import (
 )
 from harness.campaign.shrinking.lab import Lab, name_of, smaller_ones, told
 from harness.campaign.shrinking.leaps import leaps
+from harness.report.rates import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
