@@ -21,7 +21,7 @@ To build a system on:
     reference.py    reference protocols: raft.py, zab.py, paxos.py, multi_paxos.py,
                     two_phase_commit.py, three_phase_commit.py
 
-`etcd.py`, `hashicorp_raft.py`, `pysyncobj.py`, `sqlite.py` and `lmdb.py` are systems
-that we did not write; programs/ has the nodes of the latter four, and embedded.py what
-the last two share.
+Other files are systems that we did not write, as `etcd.py` and `ratis.py`; programs/
+has the nodes of libraries, embedded.py what `sqlite.py` and `lmdb.py` share, and
+java.py what those in Java do.
 """

@@ -33,16 +33,16 @@ import base64
 import functools
 import json
 import re
-import shutil
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from harness.errors import HarnessError, NodeReply, NotInstalledError
+from harness.errors import HarnessError, NodeReply
 from harness.options import OneOf, Whole
 from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.systems import cells
+from harness.systems.java import SMALL, java
 from harness.systems.jute import (
     ANY_VERSION,
     BAD_VERSION,
@@ -104,9 +104,6 @@ SOFTWARE = Software(
         for version in ("3.8.4", "*")
     ),
 )
-
-JVM: Final = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
-"""Small servers that start soon."""
 
 LOGBACK: Final = """<configuration>
   <appender name="console" class="ch.qos.logback.core.ConsoleAppender">
@@ -192,7 +189,8 @@ class ZooKeeper:
         }
         argv = [
             java(),
-            *JVM,
+            "-Xmx256m",
+            *SMALL,
             *(f"-D{name}={value}" for name, value in flags.items()),
             "org.apache.zookeeper.server.quorum.QuorumPeerMain",
             str(folder / "zoo.cfg"),
@@ -370,19 +368,6 @@ def epoch_led(told: str) -> int | None:
 def path_of(name: str) -> str:
     """Where a cell is in the tree; a name may hold what paths can't."""
     return f"/{base64.urlsafe_b64encode(name.encode()).decode()}"
-
-
-def java() -> str:
-    """The Java on PATH.
-
-    Raises:
-        NotInstalledError: There is none.
-    """
-    path = shutil.which("java")
-    if path is None:
-        text = "java is not installed: apt-get install default-jre-headless"
-        raise NotInstalledError(text)
-    return path
 
 
 def zookeeper(_: str, given: Mapping[str, str]) -> ZooKeeper:

@@ -34,6 +34,7 @@ MATRIX = {
     "postgresql_shards": "commit",
     "pysyncobj": f"{TRANSACTIONS} kv lock register",
     "raft": f"{TRANSACTIONS} echo kv leader lock register",
+    "ratis": "kv register",
     "redis": f"{TRANSACTIONS} kv lock register",
     "sqlite": f"{TRANSACTIONS} kv lock register",
     "three_phase_commit": f"{TRANSACTIONS} commit echo",

@@ -41,7 +41,9 @@ def system(name: str, text: str = "", **options: str) -> System:
     return made  # type: ignore[no-any-return]  # the registry's plug-ins are untyped
 
 
-@pytest.mark.parametrize("name", ["raft", "etcd", "hashicorp_raft", "pysyncobj"])
+@pytest.mark.parametrize(
+    "name", ["raft", "etcd", "hashicorp_raft", "ratis", "pysyncobj"]
+)
 def test_an_option_that_a_system_does_not_have_names_the_nearest(name: str) -> None:
     with pytest.raises(UsageError, match="did you mean reads"):
         system(name, raeds="local")
