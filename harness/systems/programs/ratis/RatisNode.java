@@ -38,8 +38,9 @@ import org.apache.ratis.util.TimeDuration;
 
 /** A node: the library, and the state that its log makes. */
 public class RatisNode {
-    private static final int ELECTION_MS_MIN = 300;
-    private static final int ELECTION_MS_MAX = 600;
+    private static final int ELECTION_MS_MIN = 500;
+    private static final int ELECTION_MS_MAX = 1000;
+    private static final int STEPPED_DOWN_MS = 1000; // before it may stand again
     private static final int REQUEST_MS = 2000;
     private static final int SNAPSHOT_ENTRIES = 5000;
 
@@ -49,6 +50,7 @@ public class RatisNode {
     private final AtomicLong lastCall = new AtomicLong();
     private final String reads;
     private final RaftServer server;
+    private volatile RaftServer.Division division; // null while the library starts
 
     public static void main(String[] args) throws Exception {
         new RatisNode(option(args, "reads"), option(args, "flush")).run();
@@ -101,6 +103,8 @@ public class RatisNode {
         RaftServerConfigKeys.Rpc.setTimeoutMax(set, ms(ELECTION_MS_MAX));
         RaftServerConfigKeys.Rpc.setRequestTimeout(set, ms(REQUEST_MS));
 
+        RaftServerConfigKeys.LeaderElection.setLeaderStepDownWaitTime(set, ms(STEPPED_DOWN_MS));
+
         boolean linearizable = reads.equals("linearizable") || reads.equals("lease");
         Read.setOption(set, linearizable ? Read.Option.LINEARIZABLE : Read.Option.DEFAULT);
         Read.setLeaderLeaseEnabled(set, reads.equals("lease"));
@@ -124,12 +128,23 @@ public class RatisNode {
         return TimeDuration.valueOf(number, TimeUnit.MILLISECONDS);
     }
 
+    /** Clients are served, and refused, while the library is still reading its log. */
     private void run() throws Exception {
-        server.start();
         for (String kind : List.of("read", "write", "cas")) node.on(kind, this::serve);
         node.on("forwarded", this::lead);
         node.on("status", body -> status());
+        new Thread(this::start, "start").start();
         node.run();
+    }
+
+    private void start() {
+        try {
+            server.start();
+            division = server.getDivision(group);
+        } catch (Exception error) {
+            error.printStackTrace();
+            Runtime.getRuntime().halt(1);
+        }
     }
 
     /** Answers a client. */
@@ -184,6 +199,7 @@ public class RatisNode {
 
     /** A read that the library answers on whatever node is asked. */
     private SplitbrainNode.Body read(SplitbrainNode.Body body) throws Exception {
+        info();
         RaftClientRequest.Type type =
             reads.equals("stale")
                 ? RaftClientRequest.staleReadRequestType(0)
@@ -231,7 +247,7 @@ public class RatisNode {
             || error instanceof ServerNotReadyException;
     }
 
-    private SplitbrainNode.Body status() throws Exception {
+    private SplitbrainNode.Body status() {
         DivisionInfo info = info();
         String role = info.isLeader() ? "leader" : info.isCandidate() ? "candidate" : "follower";
         boolean isKnown = info.getLeaderId() != null && (!info.isLeader() || info.isLeaderReady());
@@ -241,7 +257,9 @@ public class RatisNode {
             .with("leader", SplitbrainNode.quote(isKnown ? info.getLeaderId().toString() : ""));
     }
 
-    private DivisionInfo info() throws Exception {
-        return server.getDivision(group).getInfo();
+    private DivisionInfo info() {
+        RaftServer.Division started = division;
+        if (started == null) throw new SplitbrainNode.Failure(11, "this node is starting");
+        return started.getInfo();
     }
 }

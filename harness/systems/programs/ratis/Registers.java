@@ -34,6 +34,8 @@ public class Registers extends BaseStateMachine {
     public void initialize(RaftServer server, RaftGroupId group, RaftStorage raft)
         throws IOException {
         super.initialize(server, group, raft);
+        // The library makes this folder once, and does not sync its name: a loss of power may take it.
+        Files.createDirectories(raft.getStorageDir().getStateMachineDir().toPath());
         storage.init(raft);
         reinitialize();
     }
