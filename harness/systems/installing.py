@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 Tell: TypeAlias = Callable[[str], None]
 Sums: TypeAlias = Mapping[str, str]
 
+LOCK = "Cargo.lock"
+"""Beside a program that was built with cargo: which crates, and their checksums."""
+
 NO_NETWORK = "no network"
 NO_SUCH = "no such version"
 DISK_FULL = "no space left on the disk"
@@ -118,7 +121,8 @@ def install(
             archives.mkdir(parents=True)
             content.mkdir()
             former = softwares.read_record(folder) or {"archives": {}}
-            work = _Work(tell, archives, content, {**former["archives"], **recipe.sums})
+            wanted = {**former["archives"], **recipe.sums}
+            work = _Work(tell, archives, content, wanted, folder)
             sums = _bring(source, work)
             if recipe.finish is not None:
                 tell("prepares what was unpacked")
@@ -153,12 +157,16 @@ class _Work:
         archives: Where archives go.
         content: What will be the install.
         wanted: Archive -> the checksum that it must have.
+        former: The install that is to be replaced, if there is one.
     """
 
-    def __init__(self, tell: Tell, archives: Path, content: Path, wanted: Sums) -> None:
+    def __init__(
+        self, tell: Tell, archives: Path, content: Path, wanted: Sums, former: Path
+    ) -> None:
         self.tell = tell
         self.archives = archives
         self.content = content
+        self.former = former
         self._wanted = wanted
 
     def verified(self, sums: Sums) -> Sums:
@@ -361,15 +369,23 @@ def _rust(source: Rust, work: _Work) -> Sums:
         work.run("cargo", "install", *quiet, "--version", version, name, env=env)
         return work.verified(_crate_sum(name, version))
     build = shutil.copytree(source.source, work.archives / source.source.name)
-    lock = tomllib.loads((build / "Cargo.lock").read_text())
-    work.run("cargo", "install", *quiet, "--path", str(build), env=env)
-    return work.verified(
+    lock = build / LOCK
+    locked = lock.is_file()
+    if not locked and (work.former / LOCK).is_file():
+        shutil.copy(work.former / LOCK, lock)
+    # Of a lock that is there, cargo keeps what still fits the manifest.
+    work.run("cargo", "fetch", "--quiet", *["--locked"] * locked, cwd=build, env=env)
+    crates = tomllib.loads(lock.read_text())["package"]
+    sums = work.verified(
         {
             f"{crate['name']}@{crate['version']}": crate["checksum"]
-            for crate in lock["package"]
+            for crate in crates
             if "checksum" in crate
         }
     )
+    work.run("cargo", "install", *quiet, "--offline", "--path", str(build), env=env)
+    shutil.copy(lock, work.content / LOCK)
+    return sums
 
 
 def _crate_sum(name: str, version: str) -> Sums:

@@ -169,7 +169,8 @@ class Rust:
 
     Attributes:
         crate: As `cargo install` wants it, NAME@VERSION.
-        source: A folder with Cargo.toml and Cargo.lock.
+        source: A folder with Cargo.toml. Without a Cargo.lock beside it, the crates
+            are chosen by the first install, and kept by those that replace it.
     """
 
     crate: str = ""

@@ -362,6 +362,61 @@ def test_a_program_of_ours_is_out_of_date_once_its_source_changes(
     assert install(software, "", quiet).program.read_text() == "two"
 
 
+CARGO = """
+case $1 in
+  fetch) [ -f Cargo.lock ] || printf '%s\\n' '[[package]]' 'name = "raft"' \\
+    'version = "CHOSEN"' 'checksum = "of CHOSEN"' > Cargo.lock ;;
+  install) mkdir -p "$5/bin" && cat "$8/main.rs" > "$5/bin/store" ;;
+esac
+"""
+"""Takes `cargo fetch`, and `cargo install FLAGS --root FOLDER FLAG --path FOLDER`;
+chooses a crate where there is no lock."""
+
+
+def test_the_crates_of_a_program_of_ours_stay_those_of_its_first_install(
+    home: Path, client: Callable[[str, str], None], tmp_path: Path
+) -> None:
+    source = tmp_path / "store"
+    source.mkdir()
+    (source / "main.rs").write_text("one")
+    software = Software("store", (Recipe("2", Rust(source=source), "bin/store"),))
+    client("cargo", CARGO.replace("CHOSEN", "1.0"))
+    assert install(software, "", quiet).program.read_text() == "one"
+
+    client("cargo", CARGO.replace("CHOSEN", "1.1"))
+    (source / "main.rs").write_text("two")
+    steps: list[str] = []
+    assert install(software, "", steps.append).program.read_text() == "two"
+    record = json.loads((home / "2" / RECORD).read_text())
+    assert record["archives"] == {"raft@1.0": "of 1.0"}
+    fetches, builds = steps
+    assert "--locked" not in fetches
+    assert {"--locked", "--offline"} <= set(builds.split())
+    assert list(source.iterdir()) == [source / "main.rs"]
+
+
+def test_a_lock_that_a_program_comes_with_is_kept_to(
+    home: Path, client: Callable[[str, str], None], tmp_path: Path
+) -> None:
+    source = tmp_path / "store"
+    source.mkdir()
+    (source / "main.rs").write_text("one")
+    (source / "Cargo.lock").write_text(
+        '[[package]]\nname = "raft"\nversion = "1.0"\nchecksum = "another"\n'
+    )
+    software = Software("store", (Recipe("2", Rust(source=source), "bin/store"),))
+    client("cargo", CARGO)
+    steps: list[str] = []
+    install(software, "", steps.append)
+    assert "--locked" in steps[0]
+    (source / "Cargo.lock").write_text(
+        '[[package]]\nname = "raft"\nversion = "1.0"\nchecksum = "a third"\n'
+    )
+    with pytest.raises(UsageError, match=r"checksum of raft@1\.0 differs"):
+        install(software, "", steps.append, again=True)
+    assert steps[-1].startswith("cargo fetch")
+
+
 def test_each_kind_of_source_says_what_its_programs_need() -> None:
     folder = Path("/f")
     wanted: dict[Any, dict[str, str]] = {

@@ -35,6 +35,7 @@ MATRIX = {
     "pysyncobj": f"{TRANSACTIONS} kv lock register",
     "raft": f"{TRANSACTIONS} echo kv leader lock register",
     "ratis": "kv register",
+    "raft_rs": f"{TRANSACTIONS} kv leader register",
     "redis": f"{TRANSACTIONS} kv lock register",
     "sqlite": f"{TRANSACTIONS} kv lock register",
     "three_phase_commit": f"{TRANSACTIONS} commit echo",

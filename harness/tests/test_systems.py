@@ -42,7 +42,7 @@ def system(name: str, text: str = "", **options: str) -> System:
 
 
 @pytest.mark.parametrize(
-    "name", ["raft", "etcd", "hashicorp_raft", "ratis", "pysyncobj"]
+    "name", ["raft", "etcd", "hashicorp_raft", "raft_rs", "ratis", "pysyncobj"]
 )
 def test_an_option_that_a_system_does_not_have_names_the_nearest(name: str) -> None:
     with pytest.raises(UsageError, match="did you mean reads"):

