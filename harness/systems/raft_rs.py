@@ -86,7 +86,7 @@ class RaftRs(WireSystem):
 
     name = "raft_rs"
     rungs = frozenset({"switch"})  # Peers listen at the port above that of clients.
-    services = frozenset({"register", "cas", "leader"}) | TRANSACTIONS
+    services = frozenset({"register", "cas", "leader", "membership"}) | TRANSACTIONS
     software = SOFTWARE
     ready_timeout_s = 20.0
 

@@ -86,7 +86,7 @@ def test_every_service_has_a_meaning_and_a_workload_that_needs_it() -> None:
         assert spoken <= {*services.SERVICES, services.EVERY}
 
 
-def test_raft_and_etcd_change_members_and_all_bear_the_other_faults() -> None:
+def test_three_systems_change_members_and_all_bear_the_other_faults() -> None:
     nemeses = {n: made.factory({}) for n, made in registry.plugins("nemesis").items()}
     spared = [
         (system, kind, why)
@@ -96,7 +96,7 @@ def test_raft_and_etcd_change_members_and_all_bear_the_other_faults() -> None:
     ]
     assert {kind for _, kind, _ in spared} == {"membership"}
     assert {why for *_, why in spared} == {"its nodes don't serve membership"}
-    changing = {"raft", "etcd", "launch"}
+    changing = {"raft", "raft_rs", "etcd", "launch"}
     spare = MATRIX.keys() - {*changing, *EMBEDDED, *DATABASES}
     assert {system for system, *_ in spared} == spare
     unsure = {

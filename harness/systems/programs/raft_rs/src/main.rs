@@ -12,7 +12,7 @@ mod splitbrain_node;
 mod store;
 
 use crate::log::{Keeping, Log};
-use crate::replica::{Replica, Settings};
+use crate::replica::{Change, Replica, Settings};
 use raft::ReadOnlyOption;
 use splitbrain_node::Node;
 
@@ -36,6 +36,14 @@ fn main() {
         let replica = replica.clone();
         node.on(kind, move |_, body| replica.serve(body));
     }
+    for (kind, change) in
+        [("add", Change::Add), ("remove", Change::Remove), ("transfer", Change::Transfer)]
+    {
+        let replica = replica.clone();
+        node.on(kind, move |_, body| replica.change(change, body));
+    }
+    let asked = replica.clone();
+    node.on("members", move |_, _| asked.members());
     node.on("status", move |_, _| Ok(replica.status()));
     node.run();
 }

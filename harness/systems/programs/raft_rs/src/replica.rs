@@ -4,7 +4,8 @@ use crate::log::{Keeping, Log};
 use crate::peers::Peers;
 use crate::splitbrain_node::{quote, Body, Failure, Node};
 use crate::store::{Command, Store};
-use raft::eraftpb::{Entry, EntryType, Message};
+use protobuf::Message as _;
+use raft::eraftpb::{ConfChange, ConfChangeType, Entry, EntryType, Message, MessageType};
 use raft::{Config, RawNode, ReadOnlyOption, ReadState, SnapshotStatus, StateRole};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
@@ -32,6 +33,8 @@ type Reply = Sender<Answer>;
 pub enum Event {
     Read(Query, Reply),
     Propose(Command, Reply),
+    Members(Reply),
+    Change(Change, u64, Reply),
     Message(Message),
     Unreachable(u64),
     Snapshot(u64, SnapshotStatus),
@@ -41,24 +44,33 @@ pub enum Event {
 pub enum Query {
     Key(String),
     Txn(Command),
+    Nothing, // but that this node can still read
+}
+
+/// What an operator asks for.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Change {
+    Add,
+    Remove,
+    Transfer,
 }
 
 /// What a handler needs to reach the thread.
 #[derive(Clone)]
 pub struct Replica {
+    names: Vec<String>, // of all nodes; ids are their places, from 1 on
     events: Sender<Event>,
     status: Arc<Mutex<Body>>,
 }
 
 impl Replica {
     pub fn start(node: &Node, settings: Settings, mut log: Log) -> Replica {
-        let ids: Vec<u64> = (1..=node.names.len() as u64).collect();
-        let names: HashMap<u64, String> = ids.iter().copied().zip(node.names.clone()).collect();
+        let names = node.names.clone();
         let joins = std::env::var("SPLITBRAIN_CLUSTER").is_ok_and(|told| told == "existing");
         if log.is_new() && !joins {
-            log.begin(ids, Store::default().encode());
+            log.begin((1..=names.len() as u64).collect(), Store::default().encode());
         }
-        let of = |name: &str| names.iter().find(|(_, n)| *n == name).map(|(id, _)| *id).unwrap();
+        let of = |name: &str| id_of(&names, name).expect("it is the name of a node");
         let listen = std::env::var("SPLITBRAIN_LISTEN").expect("SPLITBRAIN_LISTEN is not set");
         let addresses = node.peers.iter().map(|(name, at)| (of(name), at.clone())).collect();
         let (events, taken) = channel();
@@ -76,7 +88,7 @@ impl Replica {
         };
         let snapshot = log.snapshot().get_data().to_vec();
         let library = RawNode::new(&config, log, &slog::Logger::root(Stderr, slog::o!()));
-        let replica = Replica { events, status: Arc::default() };
+        let replica = Replica { names: names.clone(), events, status: Arc::default() };
         let mut machine = Machine {
             applied: config.applied,
             library: library.unwrap_or_else(|error| die(error)),
@@ -88,6 +100,7 @@ impl Replica {
             last_id: 0,
             proposed: HashMap::new(),
             reads: HashMap::new(),
+            transfer: None,
             status: replica.status.clone(),
         };
         machine.tell();
@@ -111,8 +124,26 @@ impl Replica {
         };
         // Without an answer a read had no effect. A proposal may have one, or have it yet.
         let code = if matches!(event, Event::Read(..)) { 11 } else { 0 };
+        self.ask(event, &answer, code)
+    }
+
+    /// Answers an operator.
+    pub fn change(&self, change: Change, body: &Body) -> Answer {
+        let name = body.text("node")?;
+        let missing = || Failure::new(1, format!("there is no server {name}"));
+        let (reply, answer) = channel();
+        let id = id_of(&self.names, &name).ok_or_else(missing)?;
+        self.ask(Event::Change(change, id, reply), &answer, 0)
+    }
+
+    pub fn members(&self) -> Answer {
+        let (reply, answer) = channel();
+        self.ask(Event::Members(reply), &answer, 11)
+    }
+
+    fn ask(&self, event: Event, answer: &Receiver<Answer>, late: i64) -> Answer {
         self.events.send(event).ok();
-        let late = |_| Err(Failure::new(code, "no majority has answered in time"));
+        let late = |_| Err(Failure::new(late, "no majority has answered in time"));
         answer.recv_timeout(ANSWER_TIMEOUT).unwrap_or_else(late)
     }
 
@@ -127,7 +158,7 @@ struct Machine {
     store: Store,
     applied: u64,
     peers: Peers,
-    names: HashMap<u64, String>,
+    names: Vec<String>,
     local_reads: bool,
     status: Arc<Mutex<Body>>,
     // Ids of requests, which no other node has, nor this one after a restart.
@@ -136,6 +167,8 @@ struct Machine {
     // Requests that wait for their place in the log, and reads.
     proposed: HashMap<Vec<u8>, (Instant, Reply)>,
     reads: HashMap<Vec<u8>, Read>,
+    // Who waits for which node to lead.
+    transfer: Option<(u64, Reply)>,
 }
 
 struct Read {
@@ -175,34 +208,127 @@ impl Machine {
     fn take(&mut self, event: Event) {
         match event {
             Event::Read(query, reply) => {
-                let now = Instant::now();
                 let index = self.local_reads.then_some(0);
-                let read = Read { query, reply, begun: now, asked: now, index };
-                let id = self.next_id();
-                if index.is_none() {
-                    self.library.read_index(id.clone());
-                }
-                self.reads.insert(id, read);
+                self.read(query, index, reply);
             }
             Event::Propose(command, reply) => {
                 let id = self.next_id();
-                match self.library.propose(id.clone(), command.encode().into_bytes()) {
-                    Ok(()) => drop(self.proposed.insert(id, (Instant::now(), reply))),
-                    // It is in no log, and was not passed on: definite.
-                    Err(raft::Error::ProposalDropped) => {
-                        reply.send(Err(Failure::new(11, "no leader takes proposals"))).ok();
-                    }
-                    Err(error) => drop(reply.send(Err(Failure::new(0, error.to_string())))),
+                let data = command.encode().into_bytes();
+                let proposed = self.library.propose(id.clone(), data);
+                self.wait_for(id, proposed, reply);
+            }
+            Event::Members(reply) => drop(reply.send(self.members())),
+            Event::Change(change, node, reply) => {
+                if let Err(failure) = self.change(change, node, &reply) {
+                    reply.send(Err(failure)).ok();
                 }
             }
             Event::Message(message) => {
-                if let Err(error) = self.library.step(message) {
-                    eprintln!("a message was passed over: {error}");
+                if self.has_joined() || !is_vote_request(&message) {
+                    if let Err(error) = self.library.step(message) {
+                        eprintln!("a message was passed over: {error}");
+                    }
                 }
             }
             Event::Unreachable(peer) => self.library.report_unreachable(peer),
             Event::Snapshot(peer, status) => self.library.report_snapshot(peer, status),
         }
+    }
+
+    fn read(&mut self, query: Query, index: Option<u64>, reply: Reply) {
+        let now = Instant::now();
+        let id = self.next_id();
+        if index.is_none() {
+            self.library.read_index(id.clone());
+        }
+        self.reads.insert(id, Read { query, reply, begun: now, asked: now, index });
+    }
+
+    /// Have the reply sent when the entry of that id is applied.
+    fn wait_for(&mut self, id: Vec<u8>, proposed: raft::Result<()>, reply: Reply) {
+        match proposed {
+            Ok(()) => drop(self.proposed.insert(id, (Instant::now(), reply))),
+            // It is in no log, and was not passed on: definite.
+            Err(raft::Error::ProposalDropped) => {
+                reply.send(Err(Failure::new(11, "no leader takes proposals"))).ok();
+            }
+            Err(error) => drop(reply.send(Err(Failure::new(0, error.to_string())))),
+        }
+    }
+
+    /// False for a node with an empty folder that was not added to a cluster yet. It may have
+    /// promised something that it no longer knows, so it does not vote.
+    fn has_joined(&self) -> bool {
+        self.library.raft.raft_log.last_index() > 0
+    }
+
+    fn voters(&self) -> Vec<u64> {
+        let mut voters = self.library.raft.prs().conf().to_conf_state().take_voters();
+        voters.sort_unstable();
+        voters
+    }
+
+    /// The ids of the members, if this node leads; else the Failure that an operator gets.
+    fn led(&self) -> Result<Vec<u64>, Failure> {
+        let voters = self.voters();
+        if !voters.contains(&self.library.raft.id) {
+            return Err(Failure::new(40, "this node is no member"));
+        }
+        if self.library.raft.state != StateRole::Leader {
+            return Err(Failure::new(11, "this node doesn't lead"));
+        }
+        Ok(voters)
+    }
+
+    fn members(&self) -> Answer {
+        let named = self.led()?.into_iter().map(|id| quote(&self.names[id as usize - 1]));
+        let members = format!("[{}]", named.collect::<Vec<_>>().join(","));
+        Ok(Body::new().with("members", members))
+    }
+
+    /// Begins a change; the reply is sent when it is made. What is so already gets a place in
+    /// the log as well: only a majority can tell whether it is so still.
+    fn change(&mut self, change: Change, node: u64, reply: &Reply) -> Result<(), Failure> {
+        let voters = self.led()?;
+        let own = self.library.raft.id;
+        match change {
+            Change::Transfer if !voters.contains(&node) => {
+                return Err(Failure::new(22, "it is no member"));
+            }
+            Change::Transfer if node == own => {
+                self.read(Query::Nothing, None, reply.clone());
+                return Ok(());
+            }
+            Change::Transfer => {
+                self.library.transfer_leader(node);
+                self.transfer = Some((node, reply.clone()));
+                return Ok(());
+            }
+            Change::Remove if voters == [node] => {
+                return Err(Failure::new(22, "it is the only member"));
+            }
+            // A leader that is removed would go on leading, unless it hands that on first.
+            Change::Remove if node == own => {
+                let others = self.library.raft.prs().iter().filter(|(id, _)| **id != own);
+                let next = others.max_by_key(|(_, progress)| progress.matched).map(|(id, _)| *id);
+                self.library.transfer_leader(next.expect("there is another member"));
+                return Err(Failure::new(11, "it leads, and hands that on first"));
+            }
+            _ if self.library.raft.has_pending_conf() => {
+                return Err(Failure::new(11, "another change is under way"));
+            }
+            _ => {}
+        }
+        let mut wanted = ConfChange::default();
+        wanted.node_id = node;
+        wanted.set_change_type(match change {
+            Change::Add => ConfChangeType::AddNode,
+            _ => ConfChangeType::RemoveNode,
+        });
+        let id = self.next_id();
+        let proposed = self.library.propose_conf_change(id.clone(), wanted);
+        self.wait_for(id, proposed, reply.clone());
+        Ok(())
     }
 
     fn next_id(&mut self) -> Vec<u8> {
@@ -265,13 +391,21 @@ impl Machine {
     fn apply(&mut self, entries: Vec<Entry>) {
         for entry in entries {
             self.applied = entry.index;
-            if entry.get_entry_type() != EntryType::EntryNormal || entry.data.is_empty() {
-                continue; // A new leader begins with an empty entry.
-            }
-            let text = String::from_utf8_lossy(&entry.data);
-            let command = Command::decode(&text);
-            let command = command.unwrap_or_else(|| die(format!("entry {text} makes no sense")));
-            let answer = self.store.apply(command);
+            let answer = match entry.get_entry_type() {
+                EntryType::EntryNormal if entry.data.is_empty() => continue, // of a new leader
+                EntryType::EntryNormal => {
+                    let text = String::from_utf8_lossy(&entry.data);
+                    let senseless = || die(format!("entry {text} makes no sense"));
+                    self.store.apply(Command::decode(&text).unwrap_or_else(senseless))
+                }
+                _ => {
+                    let change = ConfChange::parse_from_bytes(&entry.data);
+                    let change = change.unwrap_or_else(|error| die(error));
+                    let changed = self.library.apply_conf_change(&change);
+                    changed.unwrap_or_else(|error| die(error));
+                    Ok(Body::new())
+                }
+            };
             if let Some((_, reply)) = self.proposed.remove(entry.context.as_ref()) {
                 reply.send(answer).ok();
             }
@@ -287,6 +421,7 @@ impl Machine {
             let answer = match &read.query {
                 Query::Key(key) => store.read(key),
                 Query::Txn(command) => store.apply(command.clone()),
+                Query::Nothing => Ok(Body::new()),
             };
             read.reply.send(answer).ok();
             false
@@ -300,12 +435,25 @@ impl Machine {
             StateRole::Follower => "follower",
             StateRole::Candidate | StateRole::PreCandidate => "candidate",
         };
-        let leader = self.names.get(&raft.leader_id).map_or("null".to_string(), |n| quote(n));
+        if let Some((_, reply)) = self.transfer.take_if(|(node, _)| *node == raft.leader_id) {
+            reply.send(Ok(Body::new())).ok();
+        }
+        let known = raft.leader_id.checked_sub(1).and_then(|at| self.names.get(at as usize));
+        let leader = known.map_or("null".to_string(), |name| quote(name));
         *self.status.lock().unwrap() = Body::new()
             .with("role", quote(role))
             .with("term", raft.term.to_string())
             .with("leader", leader);
     }
+}
+
+fn id_of(names: &[String], name: &str) -> Option<u64> {
+    names.iter().position(|known| known == name).map(|at| at as u64 + 1)
+}
+
+fn is_vote_request(message: &Message) -> bool {
+    let kind = message.get_msg_type();
+    matches!(kind, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote)
 }
 
 fn restored(snapshot: &[u8]) -> Store {
