@@ -60,12 +60,20 @@ from harness.options import OneOf
 from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.systems import cells
-from harness.systems.software import BINARY, VERSION, Debian, Recipe, Software
+from harness.systems.software import (
+    BINARY,
+    VERSION,
+    Debian,
+    Install,
+    Recipe,
+    Software,
+)
 from harness.systems.translated import TranslatedClient
 from harness.worlds.places import Launch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Container, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from harness.systems.system import SystemFactory
     from harness.workload import WireCodec, Workload
@@ -74,7 +82,7 @@ if TYPE_CHECKING:
     Connection = Any
     """aiomysql's, which tells no types."""
 
-OPTIONS = (
+TRANSACTIONS = (
     Option(
         "isolation",
         "serializable",
@@ -93,6 +101,11 @@ OPTIONS = (
         "0: commits are written once a second; 1: synced; 2: written and not synced",
         OneOf("0", "1", "2"),
     ),
+)
+"""Options of InnoDB."""
+
+OPTIONS = (
+    *TRANSACTIONS,
     Option(
         "log_bin",
         "on",
@@ -141,6 +154,7 @@ _CONNECT_TIMEOUT_S = 2.0
 _CONTROL_TIMEOUT_S = 1.0
 
 DATABASE = "splitbrain"
+MAKE_DATABASE = f"CREATE DATABASE {DATABASE};"
 TABLE = (
     "CREATE TABLE cells (name VARBINARY(700) PRIMARY KEY, "
     "value LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL) ENGINE=InnoDB"
@@ -191,11 +205,7 @@ class MariaDB:
 
     def __init__(self, given: Mapping[str, str]) -> None:
         chosen = settings(self.name, OPTIONS, given)
-        self._settled = {
-            "transaction-isolation": chosen["isolation"].upper(),
-            "innodb-snapshot-isolation": chosen["innodb_snapshot_isolation"],
-            "innodb-flush-log-at-trx-commit": chosen["flush_log_at_trx_commit"],
-        }
+        self._settled = transactions(chosen)
         if chosen["log_bin"] == "on":
             self._settled |= {
                 "log-bin": "binlog",
@@ -209,9 +219,7 @@ class MariaDB:
 
     def check_installed(self) -> None:
         """Raises NotInstalledError unless there is a server, and a driver for it."""
-        if importlib.util.find_spec("aiomysql") is None:
-            text = "aiomysql, which clients of mariadb need, is not installed"
-            raise NotInstalledError(f"{text}: pip install aiomysql")
+        check_driver()
         self._installed()
 
     def check_nodes(self, nodes: Sequence[str]) -> None:
@@ -222,41 +230,9 @@ class MariaDB:
     def launch(self, place: NodePlace) -> Launch:
         """The command of the server; at its first start it makes its data folder."""
         found = self._installed()
-        share = found.program.resolve().parent.parent / "share" / "mysql"
-        data = place.data_dir / "mariadb"
-        common = [
-            str(found.program),
-            "--no-defaults",
-            "--user=root",  # Of no meaning in a cage, where nobody is root.
-            f"--lc-messages-dir={share}",
-            f"--character-sets-dir={share / 'charsets'}",
-            "--innodb-use-native-aio=0",
-            "--innodb-buffer-pool-size=32M",
-            "--innodb-log-file-size=16M",
-        ]
-        settled = {
-            "datadir": data,
-            "bind-address": place.listen.host,
-            "port": place.listen.port,
-            "socket": place.data_dir / "socket",
-            "pid-file": place.data_dir / "pid",
-            "max-connections": 300,
-            "innodb-lock-wait-timeout": 1,  # Its 50 s are longer than clients wait.
-            **self._settled,
-        }
-        flags = ["--skip-grant-tables", "--skip-name-resolve", "--performance-schema=0"]
-        flags += [f"--{name}={value}" for name, value in settled.items()]
-        server = shlex.join([*common, *flags])
-        # What is made at first start is whole or not there at all.
-        script = _START.format(
-            data=shlex.quote(str(data)),
-            new=shlex.quote(str(place.data_dir / "new")),
-            folder=shlex.quote(str(place.data_dir)),
-            tables=shlex.quote(str(share / "mysql_system_tables.sql")),
-            ours=shlex.quote(f"CREATE DATABASE {DATABASE};\nUSE {DATABASE};\n{TABLE};"),
-            bootstrap=shlex.join([*common, *_UNSYNCED, "--bootstrap"]),
-            server=server,
-        )
+        make = making(found, f"{MAKE_DATABASE}\nUSE {DATABASE};\n{TABLE};")
+        server = shlex.join([*program(found), *serving(place, self._settled)])
+        script = f"{unless_made(place, make)}\nexec {server}"
         return Launch(["/bin/sh", "-ec", script], found.env)
 
     async def ready(self, place: NodePlace) -> bool:
@@ -274,19 +250,113 @@ class MariaDB:
         return MariaDBClient(workload.codec)
 
 
-_UNSYNCED = ("--innodb-flush-method=nosync", "--sync-frm=0")
-"""The data folder is synced once when it is made, and not at each step."""
+def check_driver() -> None:
+    """Raises NotInstalledError unless there is a driver for our clients."""
+    if importlib.util.find_spec("aiomysql") is None:
+        text = "aiomysql, which clients of mariadb need, is not installed"
+        raise NotInstalledError(f"{text}: pip install aiomysql")
 
-_START = """
+
+def transactions(chosen: Mapping[str, Any]) -> dict[str, str]:
+    """The system variables of the options TRANSACTIONS."""
+    return {
+        "transaction-isolation": chosen["isolation"].upper(),
+        "innodb-snapshot-isolation": chosen["innodb_snapshot_isolation"],
+        "innodb-flush-log-at-trx-commit": chosen["flush_log_at_trx_commit"],
+    }
+
+
+def program(found: Install) -> list[str]:
+    """The program with what each start of it needs, the one that makes tables too."""
+    share = _share(found)
+    return [
+        str(found.program),
+        "--no-defaults",
+        "--user=root",  # Of no meaning in a cage, where nobody is root.
+        f"--lc-messages-dir={share}",
+        f"--character-sets-dir={share / 'charsets'}",
+        "--innodb-use-native-aio=0",
+        "--innodb-buffer-pool-size=32M",
+        "--innodb-log-file-size=16M",
+    ]
+
+
+def serving(place: NodePlace, settled: Mapping[str, object]) -> list[str]:
+    """The arguments of a server that serves clients at `place`.
+
+    Args:
+        place: Where it runs.
+        settled: System variable -> its value.
+    """
+    variables = {
+        "datadir": data_folder(place),
+        "bind-address": place.listen.host,
+        "port": place.listen.port,
+        "socket": place.data_dir / "socket",
+        "pid-file": place.data_dir / "pid",
+        "max-connections": 300,
+        "innodb-lock-wait-timeout": 1,  # Its 50 s are longer than clients wait.
+        **settled,
+    }
+    switches = ["--skip-grant-tables", "--skip-name-resolve", "--performance-schema=0"]
+    return [*switches, *arguments(variables)]
+
+
+def arguments(variables: Mapping[str, object]) -> list[str]:
+    """The arguments that set system variables."""
+    return [f"--{name}={value}" for name, value in variables.items()]
+
+
+def data_folder(place: NodePlace) -> Path:
+    """Where the server has its data."""
+    return place.data_dir / "mariadb"
+
+
+def making(found: Install, statements: str) -> str:
+    """A shell command that makes data in the folder `$new`.
+
+    Args:
+        found: The program.
+        statements: What to carry out once the server's own tables are there.
+    """
+    tables = shlex.quote(str(_share(found) / "mysql_system_tables.sql"))
+    unsynced = ("--innodb-flush-method=nosync", "--sync-frm=0", "--bootstrap")
+    return (
+        "{ printf '%s\\n' 'CREATE DATABASE mysql;' 'USE mysql;'; "
+        f"cat {tables}; printf '%s\\n' {shlex.quote(statements)}; }} | "
+        f'{shlex.join([*program(found), *unsynced])} --datadir="$new"'
+    )
+
+
+def unless_made(place: NodePlace, make: str) -> str:
+    """A shell script that has the data folder made if there is none.
+
+    What it makes is durable, and whole or not there at all.
+
+    Args:
+        place: Where the server runs.
+        make: A shell command that fills the folder `$new`.
+    """
+    return _UNLESS_MADE.format(
+        data=shlex.quote(str(data_folder(place))),
+        folder=shlex.quote(str(place.data_dir)),
+        make=make,
+    )
+
+
+def _share(found: Install) -> Path:
+    return found.program.resolve().parent.parent / "share" / "mysql"
+
+
+_UNLESS_MADE = """
 if [ ! -d {data} ]; then
-    rm -rf {new}; mkdir {new}
-    {{ printf '%s\\n' 'CREATE DATABASE mysql;' 'USE mysql;'; cat {tables}
-       printf '%s\\n' {ours}; }} | {bootstrap} --datadir={new}
-    find {new} -exec sync {{}} +
-    mv {new} {data}; sync {folder}
+    new={folder}/new
+    rm -rf "$new"; mkdir "$new"
+    {make}
+    find "$new" -exec sync {{}} +
+    mv "$new" {data}; sync {folder}
 fi
 rm -f {data}/aria_log*
-exec {server}
 """
 
 

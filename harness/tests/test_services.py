@@ -23,6 +23,7 @@ TRANSACTIONS = "bank counter list_append long_fork queue rw_register set"
 MATRIX = {
     "etcd": f"{TRANSACTIONS} kv lock register",
     "hashicorp_raft": "kv register",
+    "galera": f"{TRANSACTIONS} kv lock register",
     "lmdb": f"{TRANSACTIONS} kv lock register",
     "maelstrom": "echo g_set gossip kafka kv list_append long_fork pn_counter register "
     "rw_register unique_ids",
