@@ -23,10 +23,9 @@ Nodes: the first one begins the cluster, once. All of them start from the same d
 which the install has made and which has a place in the order of transactions, so no
 state has to be transferred in the beginning. A node that comes back looks for its own
 place there (`--wsrep-recover`, as Debian's `galera_recovery` does); the others send it
-what it lacks, or all that they have (rsync). If all nodes were down, they wait for each
-other and go on from the last view that they had (`pc.recovery`). A node that has no
-majority does not serve, but stays up and waits for one. One that fails ends, by its own
-decision, and `run --watchdog` starts it again.
+what it lacks, or all that they have (rsync). A node that has no majority does not
+serve, but stays up and waits for one. If there is none and won't be one, the most
+advanced node begins the cluster anew (`programs/galera_node.py`).
 
 Errors are those of `harness.systems.mariadb`, but for two. 1047, "WSREP has not yet
 prepared node for application use", is raised before a statement is carried out, so it
@@ -35,17 +34,19 @@ too for one that was aborted while its broadcast failed (wsrep-lib, `transaction
 and others may have received that. So it is definite only if the node is still among a
 majority when it is asked afterwards. All other errors of COMMIT leave the outcome open.
 
-A node serves clients at its own port, peers at the next, and sends what others lack to
-the two after that.
+A node serves clients at its own port. Those after it are for peers: messages, the two
+kinds of transfers, and what nodes tell each other about their state.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import os
 import shlex
 import subprocess
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,6 +56,7 @@ from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.systems import cells, mariadb
 from harness.systems.mariadb import MariaDBClient, connect, execute, failures
+from harness.systems.programs.galera_node import Config
 from harness.systems.services import EVERY
 from harness.systems.software import VERSION, Debian, Install, Recipe, Software
 from harness.visible import visible_line
@@ -103,12 +105,10 @@ PROVIDER: Final[Mapping[str, str]] = {
     "evs.inactive_timeout": "PT3S",
     "evs.install_timeout": "PT3S",
     "gcache.size": "32M",
+    "pc.recovery": "no",  # `programs/galera_node.py` sees to it.
     "pc.wait_prim_timeout": "P1D",  # Later it would give up, and end.
 }
 """Options of the library. Its time-outs are a fifth of the usual ones."""
-
-NOWHERE: Final = "00000000-0000-0000-0000-000000000000:-1"
-"""The place in the order of transactions of a server that has none."""
 
 _CONTROL_TIMEOUT_S = 1.0
 
@@ -251,19 +251,25 @@ class Galera:
             "wsrep-sst-method": "rsync",
             "wsrep-sst-receive-address": f"{host}:{port + 3}",
         }
-        server = [*mariadb.program(found), *mariadb.serving(place, settled)]
-        begins = place.name == next(iter(place.cluster)) and not place.joins
-        copy = f'cp -R {shlex.quote(str(found.folder / DATA))}/. "$new"'
-        script = mariadb.unless_made(place, copy) + _START.format(
-            began=shlex.quote(str(place.data_dir / "began")),
-            folder=shlex.quote(str(place.data_dir)),
-            begin="--wsrep-new-cluster" if begins else "",
-            server=shlex.join(server),
-            nowhere=NOWHERE,
+        answers = {n: (e.host, e.port + 4) for n, e in place.cluster.items()}
+        config = Config(
+            server=[*mariadb.program(found), *mariadb.serving(place, settled)],
+            name=place.name,
+            answers=answers,
+            socket=str(place.data_dir / "socket"),
+            data=str(mariadb.data_folder(place)),
+            begins=place.name == next(iter(answers)) and not place.joins,
         )
+        path = place.data_dir / "node.json"
+        path.write_text(json.dumps(config._asdict()))
+        module = "harness.systems.programs.galera_node"
+        node = [sys.executable, "-P", "-m", module, str(path)]
+        copy = f'cp -R {shlex.quote(str(found.folder / DATA))}/. "$new"'
+        script = f"{mariadb.unless_made(place, copy)}\nexec {shlex.join(node)}"
         # The scripts that transfer state look for programs of the install.
-        path = f"{found.folder / 'usr/bin'}:/usr/sbin:/usr/bin:/sbin:/bin"
-        return Launch(["/bin/sh", "-ec", script], {**found.env, "PATH": path})
+        programs = f"{found.folder / 'usr/bin'}:/usr/sbin:/usr/bin:/sbin:/bin"
+        env = {**found.env, "PATH": programs, "PYTHONUNBUFFERED": "1"}
+        return Launch(["/bin/sh", "-ec", script], env)
 
     async def ready(self, place: NodePlace) -> bool:
         """True once the server has caught up with a majority, and serves."""
@@ -297,17 +303,6 @@ class Galera:
     def client(self, workload: Workload) -> GaleraClient:
         """A client that puts the workload's requests into SQL."""
         return GaleraClient(workload.codec, only_first=self._only_first)
-
-
-_START = """
-if [ ! -e {began} ]; then
-    touch {began}; sync {began} {folder}
-    exec {server} {begin}
-fi
-position=$({server} --wsrep-recover 2>&1 |
-    sed -n 's/.*WSREP: Recovered position: *//p' | tail -n 1)
-exec {server} --wsrep-start-position="${{position:-{nowhere}}}"
-"""
 
 
 class GaleraClient(MariaDBClient):
