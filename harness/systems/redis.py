@@ -61,19 +61,23 @@ if TYPE_CHECKING:
     from harness.workload import WireCodec, Workload
     from harness.worlds.places import NodePlace
 
+APPENDFSYNC = Option(
+    "appendfsync",
+    "always",
+    "when the log of commands is synced: before each answer, every second, never",
+    OneOf("always", "everysec", "no"),
+)
+
+MIN_REPLICAS = Option(
+    "min_replicas",
+    "0",
+    "replicas that a primary must have heard from to accept writes",
+    Whole(0, 100),
+)
+
 OPTIONS = (
-    Option(
-        "appendfsync",
-        "always",
-        "when the log of commands is synced: before each answer, every second, never",
-        OneOf("always", "everysec", "no"),
-    ),
-    Option(
-        "min_replicas",
-        "0",
-        "replicas that a primary must have heard from to accept writes",
-        Whole(0, 100),
-    ),
+    APPENDFSYNC,
+    MIN_REPLICAS,
     Option(
         "down_after_ms",
         "500",
@@ -109,6 +113,12 @@ DEFINITE = frozenset(
         "EXECABORT",
         "OOM",
         "WRONGTYPE",
+        # Answered by nodes of a cluster (`harness.systems.redis_cluster`).
+        "MOVED",
+        "ASK",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "CROSSSLOT",
     }
 )
 """First words of the errors that are raised before anything is carried out."""
@@ -178,38 +188,20 @@ class Redis:
         """
         found = self._installed()
         folder = place.data_dir
-        server = {
-            "bind": place.listen.host,
-            "port": str(place.listen.port),
-            "dir": str(folder),
-            "protected-mode": "no",
-            "save": "",
-            "appendonly": "yes",
-            "appendfsync": self._appendfsync,
-            # All that was acknowledged is to be there after a kill: never rewritten.
-            "auto-aof-rewrite-percentage": "0",
-        }
+        config = server(place, self._appendfsync)
         if len(place.cluster) == 1:
-            flags = [word for k, v in server.items() for word in (f"--{k}", v)]
+            flags = [word for k, v in config.items() for word in (f"--{k}", v)]
             return Launch([str(found.program), *flags], found.env)
-        self._configure(place, server)
+        self._configure(place, {**config, **replicating(place, self._min_replicas)})
         module = "harness.systems.programs.redis_node"
         return Launch(
             [sys.executable, "-P", "-m", module, str(found.program), str(folder)],
             {**found.env, "PYTHONUNBUFFERED": "1"},
         )
 
-    def _configure(self, place: NodePlace, server: Mapping[str, str]) -> None:
+    def _configure(self, place: NodePlace, config: Mapping[str, str]) -> None:
         (first, primary), *_ = place.cluster.items()
-        lines = [
-            *(f"{name} {value or QUOTES}" for name, value in server.items()),
-            # Replicas and Sentinels tell each other where they are.
-            f"replica-announce-ip {place.listen.host}",
-            f"bind-source-addr {place.listen.host}",
-            "repl-diskless-sync-delay 0",
-            f"min-replicas-to-write {self._min_replicas}",
-            "min-replicas-max-lag 1",
-        ]
+        lines = [f"{name} {value or QUOTES}" for name, value in config.items()]
         if place.name != first:
             lines.append(f"replicaof {primary.host} {primary.port}")
         sentinel = sentinel_endpoint(place.listen)
@@ -356,6 +348,33 @@ class RedisClient(TranslatedClient):
             return await self._resp.command(*words)
         except ServerError as error:
             raise error_of(error) from error
+
+
+def server(place: NodePlace, appendfsync: str) -> dict[str, str]:
+    """The configuration that every server needs, by name."""
+    return {
+        "bind": place.listen.host,
+        "port": str(place.listen.port),
+        "dir": str(place.data_dir),
+        "protected-mode": "no",
+        "save": "",
+        "appendonly": "yes",
+        "appendfsync": appendfsync,
+        # All that was acknowledged is to be there after a kill: never rewritten.
+        "auto-aof-rewrite-percentage": "0",
+    }
+
+
+def replicating(place: NodePlace, min_replicas: int) -> dict[str, str]:
+    """The configuration of a server that has or is a replica, by name."""
+    return {
+        # Replicas and Sentinels tell each other where they are.
+        "replica-announce-ip": place.listen.host,
+        "bind-source-addr": place.listen.host,
+        "repl-diskless-sync-delay": "0",
+        "min-replicas-to-write": str(min_replicas),
+        "min-replicas-max-lag": "1",
+    }
 
 
 def held_in(told: Any, names: Sequence[str]) -> dict[str, Any]:

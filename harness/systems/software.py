@@ -149,10 +149,13 @@ class Go:
     Attributes:
         package: As `go install` wants it, PATH@VERSION.
         source: A folder with go.mod and go.sum, whose name the program gets.
+        module: What its go.mod requires beside, PATH@VERSION. It then needs no go.sum:
+            Go's database of checksums vouches for what is fetched.
     """
 
     package: str = ""
     source: Path | None = None
+    module: str = ""
 
     tool: ClassVar[str] = "go"
     get_tool: ClassVar[str] = "apt-get install golang-go"
@@ -160,7 +163,7 @@ class Go:
     @property
     def told(self) -> str:
         """Where this comes from, in words."""
-        return f"Go: {self.package or _named(self.source)}"
+        return f"Go: {self.package or self.module or _named(self.source)}"
 
 
 @dataclass(frozen=True)

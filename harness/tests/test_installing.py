@@ -468,3 +468,22 @@ def test_the_list_says_what_is_here_and_how_to_get_the_rest(home: Path) -> None:
     (etcd,) = [one for one in json.loads(told.output) if one["name"] == "etcd"]
     assert etcd["runs"] == f"{home.parent}/etcd/3.4/usr/bin/etcd"
     assert [one["version"] for one in etcd["installed"]] == ["3.4"]
+
+
+def test_a_module_is_required_in_the_version_that_is_asked_for(
+    home: Path, client: Callable[[str, str], None], tmp_path: Path
+) -> None:
+    source = tmp_path / "store"
+    source.mkdir()
+    (source / "go.mod").write_text("module store\n")
+    client(
+        "go",
+        'case $1 in mod) echo "$3" >> go.mod ;;\n'
+        'build) [ $3 = -mod=mod ] && mkdir -p "${6%/*}" && cp go.mod "$6" ;;\n'
+        "version) ;; esac",
+    )
+    recipe = Recipe(ANY, Go(source=source, module="a/b@v{version}"), "bin/store")
+    found = install(Software("store", (recipe,)), "1.2", quiet)
+    assert found.program.read_text() == "module store\n-require=a/b@v1.2\n"
+    assert found.told == "Go: a/b@v1.2"
+    assert (source / "go.mod").read_text() == "module store\n"

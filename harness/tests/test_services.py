@@ -38,6 +38,7 @@ MATRIX = {
     "ratis": "kv register",
     "raft_rs": f"{TRANSACTIONS} kv leader register",
     "redis": f"{TRANSACTIONS} kv lock register",
+    "redis_cluster": "counter kv lock queue register set",
     "sqlite": f"{TRANSACTIONS} kv lock register",
     "three_phase_commit": f"{TRANSACTIONS} commit echo",
     "two_phase_commit": f"{TRANSACTIONS} commit echo",

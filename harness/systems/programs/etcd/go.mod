@@ -1,0 +1,3 @@
+module splitbrain/etcd
+
+go 1.21
