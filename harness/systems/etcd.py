@@ -31,6 +31,12 @@ Choices:
     may hold it (Jepsen, etcd 3.4.3): `lock.leases=true` asks for fencing alone. An
     unknown lease is refused before anything is written, and definite.
 
+    A log is a key, and its messages are the values that were put there; a message's
+    offset is the revision of its put. A poll reads (as `reads` says) which put to each
+    log is the last, and watches the log from the offset on until the watch has told
+    that one; the watch goes on for the next poll. So polls show what watchers are told:
+    all puts, in order, none left out. Committed offsets are keys of their own.
+
     Members have ids, and the one under which a node was removed is gone for ever: etcd
     ends a node that comes back with it. So a removed node has to join with an empty
     disk, and is added before it starts, as it asks the others for its new id. What a
@@ -73,6 +79,7 @@ from harness.options import OneOf, Whole
 from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.systems import cells, programs
+from harness.systems.etcd_watch import Watch
 from harness.systems.http_json import JsonHttp
 from harness.systems.services import EVERY
 from harness.systems.software import (
@@ -89,7 +96,7 @@ from harness.systems.translated import TranslatedClient
 from harness.worlds.places import Endpoint, Launch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from harness.systems.abilities import Change
     from harness.systems.system import SystemFactory
@@ -163,6 +170,9 @@ TRIES_MAX = 10
 TXN_OPS_MAX = 4096
 """Operations in one txn; etcd's own 128 are fewer than workloads may ask for."""
 
+LOGS = frozenset({"send", "poll", "commit_offsets", "list_committed_offsets"})
+"""Requests about logs."""
+
 CONTROL_TIMEOUT_S = 0.5
 
 
@@ -176,7 +186,7 @@ class Etcd:
     name = "etcd"
     faults = frozenset({EVERY})
     rungs = frozenset({"switch"})  # One address book for all members.
-    services = cells.SERVICES | {"membership"}
+    services = cells.SERVICES | {"log", "membership"}
     rejoins = False
     starts_first = False
     software = SOFTWARE
@@ -384,9 +394,12 @@ class EtcdClient(TranslatedClient):
         self._lease_ttl_s = lease_ttl_s
         self._session: Session | None = None
         self._http: JsonHttp | None = None
+        self._listen: Endpoint | None = None
+        self._watches: dict[str, Watch] = {}
 
     async def open(self, place: NodePlace) -> None:
         """Connect to the member at `place`."""
+        self._listen = place.listen
         self._http = JsonHttp(place.listen)
         await self._http.connect()
         if self._lease_ttl_s is not None:
@@ -396,11 +409,14 @@ class EtcdClient(TranslatedClient):
         """Drop the connection; a lease then ends by itself."""
         if self._session is not None:
             await self._session.close()
+        await self._end_watches(list(self._watches))
         if self._http is not None:
             await self._http.close()
 
     @override
     async def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        if body["type"] in LOGS:
+            return await self._log(body)
         names = cells.cells_of(body)
         if body["type"] == "write":
             put = {"key": encode(names[0]), "value": encode_json(body["value"])}
@@ -459,6 +475,76 @@ class EtcdClient(TranslatedClient):
             return {"type": "acquire_ok", "token": revision}
         return {"type": f"{kind}_ok"}
 
+    async def _log(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Carry out a request about logs."""
+        kind = body["type"]
+        if kind == "send":
+            name, message = log_name(body["key"]), encode_json(body["msg"])
+            answer = await self._post("put", {"key": encode(name), "value": message})
+            return {"type": "send_ok", "offset": revision_in(answer)}
+        if kind == "poll":
+            try:
+                return {"type": "poll_ok", "msgs": await self._poll(body["offsets"])}
+            except NodeReply as error:  # A poll has no effect.
+                raise NodeReply(definite=True, text=error.text) from error
+        if kind == "commit_offsets":
+            wanted = {offset_name(k): offset for k, offset in body["offsets"].items()}
+            if wanted:
+                await self._raise_offsets(wanted)
+            return {"type": "commit_offsets_ok"}
+        names = {key: offset_name(key) for key in body["keys"]}
+        held, _ = await self._snapshot(list(names.values()), serializable=False)
+        offsets = {key: held[name] for key, name in names.items() if name in held}
+        return {"type": "list_committed_offsets_ok", "offsets": offsets}
+
+    async def _poll(self, offsets: Mapping[str, int]) -> dict[str, list[list[Any]]]:
+        """The messages of logs from these offsets on, as watches tell them."""
+        first, end = log_name(""), log_name("").replace("/", "0")  # "0" is after "/"
+        asked = {"key": encode(first), "range_end": encode(end), "keys_only": True}
+        asked["serializable"] = self._serializable
+        last = revisions_of(await self._post("range", asked))
+        names = {key: log_name(key) for key in offsets}
+        await self._end_watches(self._watches.keys() - set(names.values()))
+        told = None
+        try:
+            # All begin first: etcd takes up to 0.1 s for what came before.
+            for key, name in names.items():
+                await self._watch(name, offsets[key])
+            told = {
+                key: await self._watches[name].until(last.get(name, -1))
+                for key, name in names.items()
+            }
+        finally:
+            if told is None:  # After a cancelled call, too: what it had is lost.
+                await self._end_watches(list(self._watches))
+        return told
+
+    async def _watch(self, name: str, revision: int) -> None:
+        """Have a watch of that key from that revision on."""
+        watch = self._watches.get(name)
+        if watch is not None and watch.revision == revision:
+            return
+        assert self._listen is not None, "it was opened"
+        await self._end_watches([name])
+        self._watches[name] = watch = Watch(self._listen, name, revision)
+        await watch.begin()
+
+    async def _end_watches(self, names: Iterable[str]) -> None:
+        for name in names:
+            if (watch := self._watches.pop(name, None)) is not None:
+                await watch.close()
+
+    async def _raise_offsets(self, wanted: Mapping[str, int]) -> None:
+        """Remember offsets, but for those of which a higher one is known."""
+        for _ in range(TRIES_MAX):
+            held, revisions = await self._snapshot(list(wanted), serializable=False)
+            writes = {k: v for k, v in wanted.items() if whole(held.get(k)) < v}
+            compare = [unchanged(name, revisions) for name in writes]
+            if not writes or await self._commit(compare, writes):
+                return
+        text = f"lost against another client {TRIES_MAX} times"
+        raise NodeReply(definite=True, text=text, code=TXN_CONFLICT)
+
     async def _transact(
         self, body: Mapping[str, Any], names: Sequence[str]
     ) -> dict[str, Any]:
@@ -470,16 +556,8 @@ class EtcdClient(TranslatedClient):
             answer, writes = cells.decide(body, held)
             if not writes:
                 return answer
-            unchanged = [
-                {
-                    "key": encode(name),
-                    "target": "MOD",
-                    "result": "EQUAL",
-                    "modRevision": revisions.get(name, 0),
-                }
-                for name in names
-            ]
-            if await self._commit(unchanged, writes):
+            compare = [unchanged(name, revisions) for name in names]
+            if await self._commit(compare, writes):
                 return answer
         text = f"lost against another transaction {TRIES_MAX} times"
         raise NodeReply(definite=True, text=text, code=TXN_CONFLICT)
@@ -579,6 +657,56 @@ class Session:
             self._keeping.cancel()
             await asyncio.wait([self._keeping])
             self._keeping = None
+
+
+def unchanged(name: str, revisions: Mapping[str, int]) -> dict[str, Any]:
+    """The comparison that says that a key was not written since it was read."""
+    return {
+        "key": encode(name),
+        "target": "MOD",
+        "result": "EQUAL",
+        "modRevision": revisions.get(name, 0),
+    }
+
+
+def log_name(key: str) -> str:
+    """The key of a log."""
+    return f"log/{key}"
+
+
+def offset_name(key: str) -> str:
+    """The key that holds a log's committed offset."""
+    return f"offset/{key}"
+
+
+def revision_in(answer: Mapping[str, Any]) -> int:
+    """The revision of a put, in the answer to it.
+
+    Raises:
+        NodeReply: It is no such answer; nobody knows what was done.
+    """
+    header = answer.get("header")
+    revision = whole(header.get("revision")) if isinstance(header, dict) else 0
+    if revision < 1:
+        text = f"answered a put with {answer!r:.100}"
+        raise NodeReply(definite=False, text=text)
+    return revision
+
+
+def revisions_of(answer: Mapping[str, Any]) -> dict[str, int]:
+    """The keys in the answer to a range, and the revisions of their last puts.
+
+    Raises:
+        NodeReply: The answer is not of that shape.
+    """
+    try:
+        return {
+            base64.b64decode(found["key"]).decode(): int(found["mod_revision"])
+            for found in answer.get("kvs", [])
+        }
+    except (LookupError, TypeError, ValueError) as error:
+        text = f"answered a range with {answer!r:.100}"
+        raise NodeReply(definite=False, text=text) from error
 
 
 def succeeded_at(answer: Mapping[str, Any]) -> tuple[bool, int]:

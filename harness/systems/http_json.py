@@ -95,6 +95,21 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bool, bytes]:
         BadAnswerError: The answer is not HTTP/1.1, or longer than BODY_BYTES_MAX.
         EOFError: The answer ends too early.
     """
+    status, fields = await read_head(reader)
+    keep = fields.get("connection", "").lower() != "close"
+    if fields.get("transfer-encoding", "").lower() == "chunked":
+        return status, keep, await read_chunks(reader)
+    length = content_length(fields.get("content-length", ""), 10)
+    return status, keep, await reader.readexactly(length)
+
+
+async def read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
+    """Read the head of an answer: its status, and its fields by lower-case names.
+
+    Raises:
+        BadAnswerError: It is not HTTP/1.1.
+        EOFError: It ends too early.
+    """
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     version, _, rest = head[0].partition(" ")
     if version != "HTTP/1.1" or not rest[:3].isdecimal():
@@ -103,27 +118,26 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, bool, bytes]:
         name.strip().lower(): value.strip()
         for name, _, value in (line.partition(":") for line in head[1:] if line)
     }
-    keep = fields.get("connection", "").lower() != "close"
-    if fields.get("transfer-encoding", "").lower() == "chunked":
-        return int(rest[:3]), keep, await read_chunks(reader)
-    length = content_length(fields.get("content-length", ""), 10)
-    return int(rest[:3]), keep, await reader.readexactly(length)
+    return int(rest[:3]), fields
 
 
 async def read_chunks(reader: asyncio.StreamReader) -> bytes:
     """The content of a chunked answer; trailers are read and forgotten."""
     content = bytearray()
-    while True:
-        size_line = await reader.readuntil(b"\r\n")
-        size = content_length(size_line.decode("latin-1").partition(";")[0].strip(), 16)
-        if size == 0:
-            break
-        content += (await reader.readexactly(size + 2))[:-2]
+    while chunk := await read_chunk(reader):
+        content += chunk
         if len(content) > BODY_BYTES_MAX:
             raise BadAnswerError(f"an answer longer than {BODY_BYTES_MAX} bytes")
     while await reader.readuntil(b"\r\n") != b"\r\n":
         pass
     return bytes(content)
+
+
+async def read_chunk(reader: asyncio.StreamReader) -> bytes:
+    """Read a chunk; the last one is empty, and trailers follow."""
+    size_line = await reader.readuntil(b"\r\n")
+    size = content_length(size_line.decode("latin-1").partition(";")[0].strip(), 16)
+    return (await reader.readexactly(size + 2))[:-2] if size else b""
 
 
 def content_length(text: str, base: int) -> int:

@@ -403,6 +403,8 @@ ASKED_OF_ETCD: list[tuple[str, str, Any]] = [
     ("register", "cas", [1, 2]),
     ("list_append", "txn", [["append", 1, 2], ["r", 3, None]]),
     ("lock", "acquire", None),
+    ("kafka", "send", [["send", "1", 5]]),
+    ("kafka", "assign", ["1"]),
 ]
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TRANSACTIONS = "bank counter list_append long_fork queue rw_register set"
 
 MATRIX = {
-    "etcd": f"{TRANSACTIONS} kv lock register",
+    "etcd": f"{TRANSACTIONS} kafka kv lock register",
     "hashicorp_raft": "kv register",
     "galera": f"{TRANSACTIONS} kv lock register",
     "lmdb": f"{TRANSACTIONS} kv lock register",
