@@ -44,6 +44,7 @@ Choices:
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import functools
@@ -104,13 +105,15 @@ SERVER_OPTIONS = (
     BINARY,
 )
 
+ISOLATION = Option(
+    "isolation",
+    "serializable",
+    "the isolation level of all transactions",
+    OneOf("serializable", "repeatable-read", "read-committed"),
+)
+
 OPTIONS = (
-    Option(
-        "isolation",
-        "serializable",
-        "the isolation level of all transactions",
-        OneOf("serializable", "repeatable-read", "read-committed"),
-    ),
+    ISOLATION,
     Option(
         "reads",
         "primary",
@@ -238,9 +241,7 @@ class Servers:
 
     def check_installed(self) -> None:
         """Raises NotInstalledError unless there is a server, and a driver for it."""
-        if importlib.util.find_spec("asyncpg") is None:
-            text = "asyncpg, which clients of postgresql need, is not installed"
-            raise NotInstalledError(f"{text}: pip install asyncpg")
+        check_driver("postgresql")
         self._installed()
 
     def role(self, place: NodePlace) -> str:
@@ -273,7 +274,7 @@ class Servers:
                 return Launch(["/bin/sh", "-ec", command], found.env)
             return Launch(server, found.env)
         script = _FIRST_START.format(
-            make=self._make(place, _programs(found)),
+            make=self._make(place, programs_of(found)),
             data=shlex.quote(str(data)),
             folder=shlex.quote(str(place.data_dir)),
             server=shlex.join(server),
@@ -330,7 +331,7 @@ class PostgreSQL(Servers):
     def check_nodes(self, nodes: Sequence[str]) -> None:
         """Raises NotInstalledError if there are standbys, and nothing to make one."""
         if len(nodes) > 1:
-            programs = _programs(self._installed())
+            programs = programs_of(self._installed())
             if not (programs / "pg_basebackup").exists():
                 raise NotInstalledError(
                     f"postgresql: there is no pg_basebackup in {programs}, so there "
@@ -374,42 +375,21 @@ exec {server}
 """Makes the data folder under another name, so that it is whole or not there."""
 
 
-class PostgreSQLClient(TranslatedClient):
-    """Requests of a workload, carried out in SQL.
+class SQLClient(TranslatedClient, abc.ABC):
+    """Requests of a workload, carried out in SQL; lacks the server to ask."""
 
-    Args:
-        codec: The workload's codec.
-        isolation: The isolation level of all transactions.
-        reads_own: Whether requests that only read go to the client's own node.
-    """
+    @abc.abstractmethod
+    async def connection_for(self, body: Mapping[str, Any]) -> Connection:
+        """An open connection to the server that a request is for.
 
-    def __init__(self, codec: WireCodec, isolation: str, *, reads_own: bool) -> None:
-        super().__init__(codec)
-        self._isolation = isolation
-        self._reads_own = reads_own
-        self._place: NodePlace | None = None
-        self._connections: dict[Endpoint, Connection] = {}
-
-    @override
-    async def open(self, place: NodePlace) -> None:
-        """Connect to the primary, or to the node itself if it is read from."""
-        self._place = place
-        await self._connected(place.listen if self._reads_own else primary(place))
-
-    @override
-    async def close(self) -> None:
-        """Drop the connections."""
-        for connection in self._connections.values():
-            connection.terminate()
+        Raises:
+            NodeReply: There is none; a definite failure.
+        """
 
     @override
     async def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
         names = cells.cells_of(body)
-        if self._place is None:
-            raise HarnessError("a client was used before it was opened")
-        own = self._reads_own and cells.is_read(body)
-        endpoint = self._place.listen if own else primary(self._place)
-        connection = await self._connected(endpoint)
+        connection = await self.connection_for(body)
         match body["type"]:
             case "txn":
                 return await self._transact(connection, body["txn"])
@@ -426,18 +406,6 @@ class PostgreSQLClient(TranslatedClient):
                 return await self._cas(connection, body, names[0])
             case _:
                 return await self._decide(connection, body, names[0])
-
-    async def _connected(self, endpoint: Endpoint) -> Connection:
-        """A connection that is open, as far as anybody knows."""
-        connection = self._connections.get(endpoint)
-        if connection is None or connection.is_closed():
-            assert self._place is not None
-            level = self._isolation
-            if endpoint != primary(self._place) and level == "serializable":
-                level = "repeatable read"
-            connection = await connect(endpoint, level)
-            self._connections[endpoint] = connection
-        return connection
 
     async def _cas(
         self, connection: Connection, body: Mapping[str, Any], name: str
@@ -477,6 +445,56 @@ class PostgreSQLClient(TranslatedClient):
             for value in writes.values():
                 await connection.execute(_SET, name, _json(value))
         return answer
+
+
+class PostgreSQLClient(SQLClient):
+    """A client of the primary, or of a node if it is read from.
+
+    Args:
+        codec: The workload's codec.
+        isolation: The isolation level of all transactions.
+        reads_own: Whether requests that only read go to the client's own node.
+    """
+
+    def __init__(self, codec: WireCodec, isolation: str, *, reads_own: bool) -> None:
+        super().__init__(codec)
+        self._isolation = isolation
+        self._reads_own = reads_own
+        self._place: NodePlace | None = None
+        self._connections: dict[Endpoint, Connection] = {}
+
+    @override
+    async def open(self, place: NodePlace) -> None:
+        """Connect to the primary, or to the node itself if it is read from."""
+        self._place = place
+        await self._connected(place.listen if self._reads_own else primary(place))
+
+    @override
+    async def close(self) -> None:
+        """Drop the connections."""
+        for connection in self._connections.values():
+            connection.terminate()
+
+    @override
+    async def connection_for(self, body: Mapping[str, Any]) -> Connection:
+        if self._place is None:
+            raise HarnessError("a client was used before it was opened")
+        own = self._reads_own and cells.is_read(body)
+        return await self._connected(
+            self._place.listen if own else primary(self._place)
+        )
+
+    async def _connected(self, endpoint: Endpoint) -> Connection:
+        """A connection that is open, as far as anybody knows."""
+        connection = self._connections.get(endpoint)
+        if connection is None or connection.is_closed():
+            assert self._place is not None
+            level = self._isolation
+            if endpoint != primary(self._place) and level == "serializable":
+                level = "repeatable read"
+            connection = await connect(endpoint, level)
+            self._connections[endpoint] = connection
+        return connection
 
 
 async def micro_op(connection: Connection, f: str, name: str, value: Any) -> Any:
@@ -546,7 +564,14 @@ async def roll_back(connection: Connection) -> None:
         connection.terminate()
 
 
-def _programs(found: Install) -> Path:
+def check_driver(name: str) -> None:
+    """Raises NotInstalledError unless there is the driver that clients need."""
+    if importlib.util.find_spec("asyncpg") is None:
+        text = f"asyncpg, which clients of {name} need, is not installed"
+        raise NotInstalledError(f"{text}: pip install asyncpg")
+
+
+def programs_of(found: Install) -> Path:
     """The folder of the server and its tools; a link on PATH may have the server."""
     return found.program.resolve().parent
 

@@ -30,6 +30,7 @@ MATRIX = {
     "mariadb": f"{TRANSACTIONS} kv lock register",
     "multi_paxos": f"{TRANSACTIONS} echo kv leader lock register",
     "nats": "kafka kv register set",
+    "patroni": f"{TRANSACTIONS} kv lock register",
     "paxos": "consensus echo",
     "postgresql": f"{TRANSACTIONS} kv lock register",
     "postgresql_shards": "commit",
@@ -51,7 +52,7 @@ NOT_SUPPORTED = " (10)"
 """How the error of an operation ends whose request a node does not know."""
 
 EMBEDDED = {"lmdb", "sqlite"}
-DATABASES = {"mariadb", "postgresql", "postgresql_shards"}
+DATABASES = {"mariadb", "patroni", "postgresql", "postgresql_shards"}
 REFERENCE = [
     *("multi_paxos", "paxos", "raft", "zab"),
     *("three_phase_commit", "two_phase_commit"),
