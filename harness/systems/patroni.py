@@ -121,7 +121,7 @@ class Patroni:
     services = cells.SERVICES
     usual_nodes = 3
     invariants: tuple[str, ...] = ()
-    ready_timeout_s = 120.0
+    ready_timeout_s = 300.0  # Copying a database over FUSE takes long.
     software = SOFTWARE
 
     def __init__(self, given: Mapping[str, str]) -> None:
@@ -279,9 +279,10 @@ _PARAMETERS: Final = {
 
 _START = """
 rm -f {lock}
-{etcd} &
+( {etcd}; kill -KILL $$ ) &
 exec {patroni}
 """
+"""In the subshell, too, $$ is the shell that becomes Patroni."""
 
 
 class PatroniClient(SQLClient):

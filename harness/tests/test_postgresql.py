@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.cli import run_command
-from harness.errors import NodeReply, NotInstalledError
+from harness.errors import NodeReply, NotInstalledError, UsageError
 from harness.systems import postgresql
 from harness.systems.postgresql import PostgreSQL
 from harness.worlds.places import Endpoint, make_place
@@ -169,6 +169,18 @@ def test_the_others_are_standbys_that_copy_the_first(tmp_path: Path) -> None:
     system.check_nodes(["n1", "n2"])
     assert [system.role(place) for place in (one, two)] == ["primary", "standby"]
     assert "host=198.18.0.1 port=7000" in system.launch(two).argv[2]
+
+
+def test_commit_waits_for_as_many_standbys_as_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "postgres").touch(mode=0o755)
+    (tmp_path / "pg_basebackup").touch(mode=0o755)
+    given = {"binary": str(tmp_path / "postgres"), "synchronous_standbys": "1"}
+    system = PostgreSQL(given)
+    system.check_nodes(["n1", "n2"])
+    command = " ".join(system.launch(places(tmp_path, 2)[0]).argv)
+    assert "--synchronous_standby_names=ANY 1 (*)" in command.replace("'", "")
+    with pytest.raises(UsageError, match="--nodes 2"):
+        system.check_nodes(["n1"])
 
 
 def test_standbys_need_a_program_that_copies(tmp_path: Path) -> None:
