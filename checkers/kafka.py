@@ -13,7 +13,8 @@ keys may be taken away between polls; with `ww-deps`, G1c. These are counted as 
 How far clients' polls lagged behind their logs is a figure and no breach: see `lag`.
 
 Beyond Jepsen: a message that nobody sent is a `garbage-read`; an assignment that seeks
-to the beginning may go back.
+to the beginning may go back; a message is `unseen` only if a client ended with
+a poll of its key.
 
 Offsets stay where they are, and what is known of a log only gets more: two records of
 which one is behind the other, or others between them, stay so. So anomalies of offsets
@@ -31,7 +32,7 @@ from checkers.linearizability.budget import Budget, LimitExceeded
 from checkers.logs.cycles import find_cycles
 from checkers.logs.lag import figures, find_lags
 from checkers.logs.orders import find_orders
-from checkers.logs.rules import judge
+from checkers.logs.rules import judge, never_polled
 from checkers.logs.steps import FUNCTIONS, read_steps
 from checkers.logs.telling import Teller
 from harness.options import Flag, OneOf
@@ -139,15 +140,18 @@ class KafkaChecker:
         steps = orders.steps
         allowed = self._allowed(steps)
         doubt = limit and f"{limit} while looking for cycles"
+        missed = sum(not has_looked for *_, has_looked in never_polled(orders))
+        if missed:
+            doubt = doubt or (
+                f"{missed} acknowledged messages were never polled, but no client "
+                "ended with a poll of their keys that succeeded"
+            )
         if self._unseen is Verdict.UNKNOWN and counts["unseen"]:
             allowed |= {"unseen"}
             doubt = doubt or (
                 f"{counts['unseen']} acknowledged messages were never polled"
             )
         has_looked = any(step.asks and step.outcome == "ok" for step in steps.all)
-        if not has_looked:
-            # Where no poll succeeded, nothing can have been missed.
-            allowed |= {"unseen"}
         bad = {name: n for name, n in counts.items() if name not in allowed}
         stats = _stats(orders) | {
             "breaches": bad,

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     """Where a client is in a log: the step that took it there, and its last record."""
 
 
+EVERY_KEY = object()
+
+
 def judge(orders: Orders) -> Iterator[Breach]:
     """All that is broken. Cost: linear."""
     yield from inconsistent_offsets(orders)
@@ -119,10 +122,45 @@ def lost_writes(orders: Orders) -> Iterator[Breach]:
 
 
 def unseen(orders: Orders) -> Iterator[Breach]:
-    """What was acknowledged is polled in the end."""
+    """What was acknowledged is polled in the end, if anybody looks for it."""
+    for key, message, writer, has_looked in never_polled(orders):
+        if has_looked:
+            yield Unseen(key, message, writer)
+
+
+def never_polled(
+    orders: Orders,
+) -> Iterator[tuple[Hashable, Hashable, Step, bool]]:
+    """What was acknowledged and never polled, and whether somebody looked for it.
+
+    So did a client to which the key was assigned, and whose last act is a poll that
+    ended ok and began after the acknowledgement. Where there is none, the system may
+    have been down until the end, and its logs may hold the message.
+    """
+    looks = last_looks(orders)
     for (key, message), writer in orders.writer.items():
         if writer.outcome == "ok" and (key, message) not in orders.read_ok:
-            yield Unseen(key, message, writer)
+            looked = max(looks.get(key, -1), looks.get(EVERY_KEY, -1))
+            yield key, message, writer, looked > writer.op.index
+
+
+def last_looks(orders: Orders) -> Mapping[Hashable, int]:
+    """Key -> where the last poll of it began that was its client's last act, and ok.
+
+    EVERY_KEY stands for polls of clients that were assigned nothing, or subscribe.
+    """
+    looks: dict[Hashable, int] = {}
+    for steps in by_process(orders):
+        last = steps[-1]
+        if not last.asks or last.outcome != "ok":
+            continue
+        assigned: Iterable[Hashable] = (EVERY_KEY,)
+        for step in steps:
+            if step.assigned is not None and step.outcome != "fail":
+                is_all = step.role == "subscribe"
+                assigned = (EVERY_KEY,) if is_all else step.assigned
+        looks |= {key: max(looks.get(key, -1), last.begun) for key in assigned}
+    return looks
 
 
 def inside(

@@ -54,6 +54,7 @@ class Step:
 
     Attributes:
         op: Its completion, or its invocation where it never returned.
+        begun: The index of its invocation.
         role: What it is: one of TRANSACTIONS or ASSIGNMENTS.
         outcome: ok, fail or info.
         asks: Whether it polls, whatever it was given.
@@ -64,6 +65,7 @@ class Step:
     """
 
     op: Op
+    begun: int
     role: str
     outcome: str
     asks: bool = False
@@ -113,7 +115,7 @@ def read_steps(history: History, known: Known) -> Steps:
         last = first if j < 0 else history[j]
         outcome = "info" if last.type == "invoke" else last.type
         told = first if last.value is None else last
-        step = Step(last, role, outcome)
+        step = Step(last, first.index, role, outcome)
         if role in TRANSACTIONS:
             _read_transaction(history, steps, step, told)
         elif role in ASSIGNMENTS:

@@ -260,6 +260,23 @@ def test_what_is_never_polled_is_unseen() -> None:
     assert check("kafka", judged, unseen="unknown").verdict is Verdict.UNKNOWN
 
 
+def test_nobody_misses_what_nobody_looked_for_afterwards() -> None:
+    early = poll(0, {"x": [[0, "a"]]})
+    of_others = [*call(1, "assign", ["y"]), *poll(1, {})]
+    parts = [send(0, ("x", 0, "a")), early, send(0, ("x", 1, "b"))]
+    judged = history(*itertools.chain(*parts, of_others))
+    result = check("kafka", judged)
+    assert result.verdict is Verdict.UNKNOWN
+    assert result.reason is not None
+    assert "no client ended with a poll of their keys" in result.reason
+    seen_last = [call(1, "assign", ["x"]), poll(1, {})]
+    assert found(*parts, *seen_last) == {"unseen"}
+    down = call(1, "poll", [["poll"]], kind="fail")
+    assert check(
+        "kafka", history(*itertools.chain(*parts, *seen_last, down))
+    ).verdict is (Verdict.UNKNOWN)
+
+
 def test_a_future_message_is_a_cycle_through_real_time() -> None:
     judged = history(*poll(0, {"x": [[0, "a"]]}), *send(1, ("x", 0, "a")))
     assert names(check("kafka", judged)) == {"G1c-realtime"}
@@ -658,6 +675,7 @@ class Told:
     sent: list[tuple[str, Any, int]]
     polled: list[tuple[str, Any, int]]
     assigned: list[str] | None
+    asks: bool = False
 
     def messages(self, records: list[tuple[str, Any, int]], key: str) -> list[int]:
         return [message for at, _, message in records if at == key]
@@ -673,6 +691,7 @@ def told(judged: History) -> Iterator[Told]:
             step.assigned = value
         else:
             for f, *rest in value:
+                step.asks |= f == "poll"
                 if f == "poll" and rest:
                     step.polled += [
                         (key, *pair) for key, pairs in rest[0].items() for pair in pairs
@@ -763,7 +782,7 @@ def defined(judged: History) -> set[str]:
         for key, _, message in s.sent:
             if (key, message) in ok_reads:
                 continue
-            if s.outcome == "ok":
+            if s.outcome == "ok" and has_looked_for(key, s, steps):
                 out.add("unseen")
             last = index(key, message, max)
             reached = [index(k, m) for k, m in ok_reads if k == key]
@@ -797,10 +816,21 @@ def has_cycle(judged: History) -> bool:
     return any((i, i) in reached for i in range(len(steps)))
 
 
-def has_looked(judged: History) -> bool:
-    """Whether any poll succeeded, whatever it was given."""
-    done = (op.value for op in judged if op.type == "ok" and op.f in {"poll", "txn"})
-    return any(micro_op[0] == "poll" for value in done for micro_op in value)
+def has_looked_for(key: str, sent: Told, steps: list[Told]) -> bool:
+    """Whether a client's last act was a poll that was to bring what was sent before."""
+    for process in {s.process for s in steps}:
+        mine = [s for s in steps if s.process == process]
+        assigned = [
+            s.assigned for s in mine if s.assigned is not None and s.outcome != "fail"
+        ]
+        if (
+            mine[-1].asks
+            and mine[-1].outcome == "ok"
+            and mine[-1].begun > sent.ended
+            and (not assigned or key in assigned[-1])
+        ):
+            return True
+    return False
 
 
 @MANY
@@ -812,11 +842,17 @@ def test_every_breach_is_found_and_no_other(judged: History) -> None:
     assert names_found - cycles == defined(judged)
     assert bool(cycles) == has_cycle(judged)
     bad = names_found - {"int-send-skip"}
-    if not has_looked(judged):
-        bad -= {"unseen"}
     assert names(result) == bad
-    polled = any(s.polled and s.outcome == "ok" for s in told(judged))
-    verdict = Verdict.VALID if polled else Verdict.UNKNOWN
+    steps = list(told(judged))
+    read = {(k, m) for s in steps if s.outcome == "ok" for k, _, m in s.polled}
+    polled = bool(read)
+    missed = any(
+        s.outcome == "ok" and not has_looked_for(key, s, steps)
+        for s in steps
+        for key, _, message in s.sent
+        if (key, message) not in read
+    )
+    verdict = Verdict.VALID if polled and not missed else Verdict.UNKNOWN
     assert result.verdict is (Verdict.INVALID if bad else verdict)
 
 
