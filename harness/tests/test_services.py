@@ -24,6 +24,7 @@ MATRIX = {
     "etcd": f"{TRANSACTIONS} kafka kv lock register",
     "hashicorp_raft": "kv register",
     "galera": f"{TRANSACTIONS} kv lock register",
+    "kafka": "kafka",
     "lmdb": f"{TRANSACTIONS} kv lock register",
     "maelstrom": "echo g_set gossip kafka kv list_append long_fork pn_counter register "
     "rw_register unique_ids",
