@@ -36,6 +36,7 @@ MATRIX = {
     "postgresql": f"{TRANSACTIONS} kv lock register",
     "postgresql_shards": "commit",
     "pysyncobj": f"{TRANSACTIONS} kv lock register",
+    "rabbitmq": "queue",
     "raft": f"{TRANSACTIONS} echo kv leader lock register",
     "ratis": "kv register",
     "raft_rs": f"{TRANSACTIONS} kv leader register",
