@@ -29,7 +29,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.errors import HarnessError
-from harness.options import Number, OneOf, Whole
+from harness.options import Flag, Number, OneOf, Whole
 from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.systems import launch as launching
@@ -104,6 +104,18 @@ OPTIONS = (
         "how long a node may take to answer init",
         Number(0.1, 3600.0),
     ),
+    Option(
+        "log_net_send",
+        "false",
+        "a node's log has each message that the node sends",
+        Flag(),
+    ),
+    Option(
+        "log_net_recv",
+        "false",
+        "a node's log has each message that the node receives",
+        Flag(),
+    ),
     *(each for each in launching.OPTIONS if each.name != "ready_timeout_s"),
 )
 
@@ -159,6 +171,7 @@ class Maelstrom(WireSystem):
             *("--latency-ms", str(chosen["latency_ms"])),
             *("--latency-dist", chosen["latency_dist"]),
         ]
+        self._log_net = [how for how in ("send", "recv") if chosen[f"log_net_{how}"]]
         self._passed = launching.passed_environment(chosen["pass_env"])
         self._writable = [
             *launching.named_folders(words),
@@ -192,6 +205,7 @@ class Maelstrom(WireSystem):
                 *("--starts", str(self._starts[place.name] - 1)),
                 *("--patience-s", str(self._patience_s)),
                 *("--opening", "" if opening is None else json.dumps(opening)),
+                *("--log-net", ",".join(self._log_net)),
                 *self._latency,
                 *self._words,
             ],

@@ -225,3 +225,27 @@ def test_what_a_node_prints_that_is_no_message_is_counted_and_passed_over(
     assert status == status_expected, (outcome, err)
     assert run_json(outcome)["counters"][counter] > 0
     assert outcome["harness"]["ok"]
+
+
+def test_a_nodes_log_has_its_messages_if_that_is_asked_for(tmp_path: Path) -> None:
+    """Those of init, of clients and of peers, as the node sees them."""
+    status, outcome, err = run(
+        tmp_path,
+        *(system(EXAMPLES / "broadcast.py"), "--workload", "broadcast", "--nodes", "2"),
+        *("--time-limit", "1", "--set", "gossip.settle_s=0", "--seed", "1"),
+        *("--set", "log_net_send=true", "--set", "log_net_recv=true"),
+    )
+    assert status == 0, (outcome, err)
+    log = (Path(outcome["run"]) / "nodes" / "n1" / "log").read_text()
+    seen = [
+        (how, told["src"], told["dest"], told["body"]["type"])
+        for line in log.splitlines()
+        if line.startswith("[splitbrain] ")
+        for _, how, message in [line.split(" ", 2)]
+        for told in [json.loads(message)]
+    ]
+    assert seen[0] == ("recv", "c0", "n1", "init")
+    assert seen[1] == ("send", "n1", "c0", "init_ok")
+    for how, src, dest in (("recv", "n2", "n1"), ("send", "n1", "n2")):
+        assert any(each[:3] == (how, src, dest) for each in seen), seen[:20]
+    assert any(each[3] == "broadcast_ok" and each[2][0] == "c" for each in seen)

@@ -230,7 +230,7 @@ class _FromRouter(_Lines):
         self._bridge = bridge
 
     def take(self, line: bytes) -> None:
-        self._bridge.stdin.write(line + b"\n")
+        self._bridge.give(line + b"\n")
 
     def ended(self) -> None:
         self._bridge.give_up("the router is gone", EX_OSERR)
@@ -269,6 +269,7 @@ class Bridge:
         opening: Body of a request that the node gets behind `init`; None for none.
         draw_latency_s: Draws how long a message to a node or service takes.
         patience_s: How long the node may take to answer `init`.
+        log_net: What the node's log has of its messages: "send", "recv".
     """
 
     def __init__(
@@ -280,8 +281,10 @@ class Bridge:
         opening: Message | None,
         draw_latency_s: Callable[[], float],
         patience_s: float,
+        log_net: Sequence[str],
     ) -> None:
         self._name = name
+        self._log_net = log_net
         self._peers = dict(zip(shown, nodes, strict=True))
         self._place = nodes.index(name)
         self._shown = shown[self._place]
@@ -347,10 +350,19 @@ class Bridge:
         """Whether the node has answered all that comes before clients' requests."""
         return not self._openings
 
+    def give(self, line: bytes) -> None:
+        """Let the node read a message."""
+        if "recv" in self._log_net:
+            log_message("recv", line)
+        self.stdin.write(line)
+
     def from_node(self, line: bytes) -> None:
         """Carry a message that the node printed, or tell that it is none."""
         try:
-            self._carry(parsed(line))
+            message = parsed(line)
+            if "send" in self._log_net:
+                log_message("send", line)
+            self._carry(message)
         except StrayError as problem:
             self._stray(line, str(problem))
         except (ValueError, RecursionError) as problem:
@@ -461,7 +473,7 @@ class Bridge:
         self._report()
 
     def _to_node(self, src: str, body: Message) -> None:
-        self.stdin.write(as_line(self._numbered(src, self._shown, body)))
+        self.give(as_line(self._numbered(src, self._shown, body)))
 
     def _numbered(self, src: str, dest: str, body: Message) -> Message:
         """A message with a number that no other has, as Maelstrom's have one."""
@@ -551,6 +563,11 @@ def log(text: str) -> None:
         os.write(2, f"[splitbrain] {text}\n".encode())
 
 
+def log_message(how: str, line: bytes) -> None:
+    """Add a whole message to the node's log, and whether it was sent or received."""
+    log(f"{how} {line.decode(errors='replace').strip()}")
+
+
 def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
     """Start the node, in our environment without what is for this program.
 
@@ -573,6 +590,7 @@ def main() -> NoReturn:
     options.add_argument("--shown", required=True)
     options.add_argument("--starts", type=int, default=0)
     options.add_argument("--opening", default="")
+    options.add_argument("--log-net", default="")
     options.add_argument("command", nargs=argparse.REMAINDER)
     given = options.parse_args()
     name = os.environ["SPLITBRAIN_NODE"]
@@ -586,6 +604,7 @@ def main() -> NoReturn:
         json.loads(given.opening) if given.opening else None,
         latency(given.latency_ms, given.latency_dist, chance),
         given.patience_s,
+        given.log_net.split(","),
     )
     status = asyncio.run(bridge.run(given.command, host, int(port)))
     if status < 0:  # a signal ended the node, and so it ends us
