@@ -8,7 +8,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,7 @@ from click.testing import CliRunner
 from harness.cli import run_command
 from harness.cli.group import cli
 from harness.errors import NotInstalledError, UsageError
-from harness.systems import installing
+from harness.systems import installing, redis
 from harness.systems.installing import install
 from harness.systems.software import (
     ANY,
@@ -262,6 +265,30 @@ def test_an_interrupt_ends_the_client_and_leaves_nothing(
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
     assert {path.name for path in home.iterdir()} == {".lock"}
+
+
+def test_an_install_that_is_killed_ends_its_client_and_counts_for_nothing(
+    home: Path, client: Callable[[str, str], None], tmp_path: Path
+) -> None:
+    """Though its program was unpacked already; the next one sweeps it away."""
+    began = tmp_path / "began"
+    os.mkfifo(began)
+    unpack = "mkdir -p ../content/usr/bin && touch ../content/usr/bin/redis-server"
+    client("apt-get", f"{unpack}; echo $$ > {began}; exec sleep 600")
+    words = [sys.executable, "-m", "harness", "systems", "install", "redis"]
+    killed = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    end = os.pidfd_open(int(began.read_text()))
+    killed.kill()
+    killed.wait()
+    assert select.select([end], [], [], 20)[0], "the client outlives the install"
+    os.close(end)
+    place = home.parent / "redis"
+    assert (place / ".partial/content/usr/bin/redis-server").exists()
+    assert redis.SOFTWARE.installs() == []
+    client("apt-get", "echo E: no such host; exit 100")
+    with pytest.raises(UsageError, match=r"^redis 7.0 was not installed: no network"):
+        install(redis.SOFTWARE, "", quiet)
+    assert {path.name for path in place.iterdir()} == {".lock"}
 
 
 def test_two_at_once_take_turns(home: Path, client: Callable[[str, str], None]) -> None:
