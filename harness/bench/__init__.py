@@ -15,6 +15,7 @@
     isolation.py     the rows of checkers of transactions
     bench.py         chooses rows, measures them, stores the figures
     table.py         the table for people
+    trials.py        trials of seeded bugs, held side by side, and their record
     mutants.py       how many seeded bugs the harness finds
     search.py        how soon an exploration finds them, beside random runs
     foreign.py       nodes of examples/ with a bug planted, for that

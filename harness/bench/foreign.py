@@ -16,10 +16,8 @@ their sources. A system whose compiler or interpreter is not there is skipped.
 
 from __future__ import annotations
 
-import datetime
 import functools
 import hashlib
-import json
 import os
 import secrets
 import shlex
@@ -33,18 +31,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.bench import mutants
-from harness.bench.mutants import LIMIT_S, OS_PROFILE, OS_RUN_S, SEEDS_APART
+from harness.bench.mutants import LIMIT_S, OS_PROFILE, OS_RUN_S
+from harness.bench.trials import (
+    SEEDS_APART,
+    Turn,
+    hold,
+    make_place,
+    now,
+    one,
+    outcome_of,
+    store,
+    table,
+)
 from harness.campaign.carrying import discard
-from harness.campaign.executor import pursue
-from harness.campaign.processes import Processes
-from harness.errors import HarnessError, SplitbrainError, UsageError
+from harness.errors import HarnessError, UsageError
 from harness.faults.profiles import PROFILES
-from harness.host import interrupts
 from harness.host.documents import making_room, read_yaml
-from harness.host.scratch import scratch_folder
 from harness.registry import nearest
-from harness.run import execution
 from harness.run.completing import complete
 from harness.run.spec import TestSpec
 
@@ -404,20 +407,12 @@ def trial(row: Row, seed: int, budget_s: float) -> Pursuit[Trial]:
         return not out.convicts and in_time
 
     while goes_on():
-        outcome = yield from mutants.one(spec, seed + len(out.verdicts))
+        outcome = yield from one(spec, seed + len(out.verdicts))
         out.verdicts.append(outcome.verdict)
         out.seconds = round(out.seconds + outcome.seconds, 2)
         if outcome.verdict == "invalid":
             out.anomalies, out.repro = outcome.anomalies, outcome.repro
     return out
-
-
-def whatever_comes(trying: Pursuit[Trial]) -> Pursuit[Trial | str]:
-    """A pursuit that returns a trial, or the error that it raised, as text."""
-    try:
-        return (yield from trying)
-    except SplitbrainError as failure:
-        return str(failure)
 
 
 @dataclass
@@ -461,12 +456,12 @@ class Tried:
         skipped = {row.system: row.skipped for row in self.rows if row.skipped}
         return "\n".join(
             [
-                *mutants.table(HEADINGS, [row.cells() for row in told]),
+                *table(HEADINGS, [row.cells() for row in told]),
                 "",
                 f"{convicted} of {len(bugs)} bugs convicted within {self.budget_s:g} s "
                 f"each; {runs.count('invalid')} false alarms in {len(runs)} runs of "
                 f"the correct systems ({runs.count('unknown')} undecided); the target "
-                f"is {mutants.outcome_of(self)}",
+                f"is {outcome_of(self)}",
                 *(f"false alarm: {trial.repro}" for trial in alarms),
                 *(f"skipped: {name} {why}" for name, why in skipped.items()),
                 f"raw figures: {self.path}",
@@ -492,72 +487,35 @@ def measure(
     Raises:
         UsageError: There is no such system, or `results` can't be written.
     """
-    from harness.bench.bench import machine
-
     tried = Tried(rows(name), budget_s)
-    begun = datetime.datetime.now(datetime.UTC)
-    place = mutants.make_place(results)
+    begun, place = now(), make_place(results)
     with making_room(f"what is built to {cache()}"):
         cache().mkdir(parents=True, exist_ok=True)
-    try_all(tried, repeat, jobs, show, tell)
-    tried.record = {
-        "command": ["splitbrain", *sys.argv[1:]],
-        "commit": execution.commit(),
-        "started_utc": begun.isoformat(),
-        "budget_s": budget_s,
-        "repeat": repeat,
-        "jobs": jobs,
-        "machine": machine(place),
-        "rows": [
-            {**msgspec.to_builtins(row), "outcome": row.outcome} for row in tried.rows
-        ],
-        "meets_target": tried.meets_target,
-        "interrupted": bool(tried.interrupted),
-    }
-    tried.path = place / f"mutants-foreign-{begun.strftime('%Y%m%dT%H%M%SZ')}.json"
-    text = json.dumps(tried.record, indent=2) + "\n"
-    tried.path.write_text(text, encoding="utf-8")
-    return tried
-
-
-def try_all(
-    tried: Tried,
-    repeat: int,
-    jobs: int,
-    show: Callable[[str], None],
-    tell: Callable[[str], None],
-) -> None:
-    """Carry out every trial, and add it to its row."""
-    able = [row for row in tried.rows if not row.skipped]
-    turns = [(row, turn) for turn in range(repeat) for row in able]
-    progress = mutants.Progress("trials held", len(turns), tell)
-    with (
-        scratch_folder("splitbrain-foreign-") as scratch,
-        interrupts.noted() as stop,
-        Processes(
-            functools.partial(discard, scratch), jobs, limit_s=LIMIT_S["os"]
-        ) as executor,
-    ):
-        stop.listen(executor.cancel, executor.kill)
-        pursuits = (
-            whatever_comes(
-                mutants.stoppable(
-                    trial(row, 1 + turn * SEEDS_APART, tried.budget_s),
-                    stop,
-                    progress.count,
-                )
-            )
-            for row, turn in turns
-            if not stop.heard
+    turns = [
+        Turn(
+            row,
+            functools.partial(trial, row, 1 + turn * SEEDS_APART, budget_s),
+            row.trials.append,
         )
-        for place, came in pursue(executor, pursuits, jobs):
-            row, _ = turns[place]
-            if isinstance(came, Trial):
-                row.trials.append(came)
-            elif stop.heard:  # it was ended, which is no error
-                continue
-            else:
-                row.error = came
-            progress.done += 1
-            show(" ".join(cell for cell in row.cells() if cell))
-    tried.interrupted = progress.left_at
+        for turn in range(repeat)
+        for row in tried.rows
+        if not row.skipped
+    ]
+    tried.interrupted = hold(turns, discard, jobs, LIMIT_S["os"], show=show, tell=tell)
+    tried.record, tried.path = store(
+        place,
+        "mutants-foreign",
+        begun,
+        {
+            "budget_s": budget_s,
+            "repeat": repeat,
+            "jobs": jobs,
+            "rows": [
+                {**msgspec.to_builtins(row), "outcome": row.outcome}
+                for row in tried.rows
+            ],
+            "meets_target": tried.meets_target,
+            "interrupted": bool(tried.interrupted),
+        },
+    )
+    return tried

@@ -17,42 +17,39 @@ waiting.
 
 from __future__ import annotations
 
-import datetime
 import functools
-import json
-import sys
-import time
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from harness.bench.trials import (
+    SEEDS_APART,
+    Turn,
+    hold,
+    make_place,
+    now,
+    one,
+    outcome_of,
+    store,
+    table,
+)
 from harness.campaign.carrying import discard
 from harness.campaign.coverage import Coverage
-from harness.campaign.executor import pursue
-from harness.campaign.experiment import Experiment
-from harness.campaign.processes import Processes
-from harness.errors import HarnessError, SplitbrainError, UsageError
-from harness.host import interrupts
-from harness.host.documents import making_room
-from harness.host.scratch import scratch_folder
+from harness.errors import UsageError
 from harness.registry import nearest
-from harness.run import execution
 from harness.run.asking import ALL_FAULTS
 from harness.run.completing import complete
 from harness.run.spec import DEFAULTS, TestSpec
 from harness.systems import mutants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from harness.campaign.executor import Pursuit
     from harness.campaign.outcome import Outcome
-    from harness.host.interrupts import Interrupts
-
-R = TypeVar("R")
 
 DECLARED_SHARE = 2 / 3
 """The part of the budget for the set-up that a mutant declares."""
@@ -62,8 +59,6 @@ OS_PROFILE = "brisk"
 """The rhythm of declared faults in the os world, as the runs are short."""
 CONTROLS_MIN = {"os": 1, "sim": 10}
 """World -> runs of the unbroken protocol for each mutant, at least."""
-SEEDS_APART = 100_000
-"""Distance of the seeds of two repetitions, so that they share none."""
 LIMIT_S = {"os": 4 * OS_RUN_S + 240.0, "sim": 600.0}
 """World -> real seconds that a run may take. In the simulator runs take half a second
 of processor time, of which a busy machine gives them little at a time."""
@@ -204,21 +199,6 @@ def false_alarms(
     return controls, alarms
 
 
-def one(spec: TestSpec, seed: int) -> Pursuit[Outcome]:
-    """A pursuit of one run, which returns its outcome.
-
-    Raises:
-        HarnessError: The run failed, or was ended from outside. Such a run may cost
-            nothing, so the budget would never end the trial.
-    """
-    outcome = yield Experiment(spec).with_seed(seed)
-    if outcome is None:
-        raise HarnessError("somebody ended the run")
-    if outcome.verdict == "error":
-        raise HarnessError(f"seed {seed}: {outcome.reason}")
-    return outcome
-
-
 def cost_s(outcome: Outcome) -> float:
     """Seconds that a run cost: processor time in the simulator, else real time."""
     is_sim = outcome.experiment.spec.world == "sim"
@@ -339,72 +319,6 @@ class Tried:
         return "\n".join(out)
 
 
-class Measured(Protocol):
-    """What came of a benchmark."""
-
-    interrupted: str
-
-    @property
-    def meets_target(self) -> bool:
-        """Whether the target was met."""
-        ...
-
-
-def outcome_of(measured: Measured) -> str:
-    """What became of the target, in a word or two."""
-    if measured.interrupted:
-        return f"open: interrupted, {measured.interrupted}"
-    return "met" if measured.meets_target else "MISSED"
-
-
-class Progress:
-    """Counts what a benchmark has done so far.
-
-    Args:
-        verb: What is done to mutants.
-        of: How many things there are to do.
-        tell: Called with a clause after each run.
-
-    Attributes:
-        done: How many of them are done.
-    """
-
-    def __init__(self, verb: str, of: int, tell: Callable[[str], None]) -> None:
-        self.done = 0
-        self._verb = verb
-        self._of = of
-        self._tell = tell
-        self._runs = 0
-        self._begun_s = time.monotonic()
-
-    @property
-    def told(self) -> str:
-        """How much is done."""
-        return f"{self.done} of {self._of} {self._verb}"
-
-    @property
-    def left_at(self) -> str:
-        """How much was done when a benchmark was ended early; empty if it wasn't."""
-        return self.told if self.done < self._of else ""
-
-    def count(self, _: Outcome) -> None:
-        """Count a run."""
-        self._runs += 1
-        took_s = time.monotonic() - self._begun_s
-        self._tell(f"{took_s:.0f} s, {self._runs} runs, {self.told}")
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a table: its headings, a rule, and a line for each row."""
-    lines = [headings, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
-    out = [
-        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
-    return [out[0], "  ".join("-" * width for width in widths), *out[1:]]
-
-
 def choose(protocol: str | None) -> list[Case]:
     """The mutants to try: all of them, or those of a protocol.
 
@@ -423,18 +337,6 @@ def choose(protocol: str | None) -> list[Case]:
         for mutant in known
         if protocol in {None, name}
     ]
-
-
-def make_place(results: Path) -> Path:
-    """The folder below `results` for records of benchmarks.
-
-    Raises:
-        UsageError: It can't be made.
-    """
-    place = results.absolute() / "bench"
-    with making_room(f"to {place}"):
-        place.mkdir(parents=True, exist_ok=True)
-    return place
 
 
 def measure(
@@ -456,112 +358,47 @@ def measure(
     Raises:
         UsageError: There is no such protocol, or `results` can't be written.
     """
-    from harness.bench.bench import machine
-
-    cases = choose(protocol)
-    begun = datetime.datetime.now(datetime.UTC)
-    place = make_place(results)
-    tried = Tried(world, cases)
-    try_all(tried, budget_s, repeat, jobs, show, tell)
-    tried.record = {
-        "command": ["splitbrain", *sys.argv[1:]],
-        "commit": execution.commit(),
-        "started_utc": begun.isoformat(),
-        "world": world,
-        "budget_s": budget_s,
-        "repeat": repeat,
-        "jobs": jobs,
-        "machine": machine(place),
-        "cases": [
-            {**msgspec.to_builtins(case), "outcome": case.outcome} for case in cases
-        ],
-        "coverage": tried.coverage.as_json(),
-        "meets_target": tried.meets_target,
-        "interrupted": bool(tried.interrupted),
-    }
-    tried.path = place / f"mutants-{world}-{begun.strftime('%Y%m%dT%H%M%SZ')}.json"
-    text = json.dumps(tried.record, indent=2) + "\n"
-    tried.path.write_text(text, encoding="utf-8")
-    return tried
-
-
-def try_all(
-    tried: Tried,
-    budget_s: float,
-    repeat: int,
-    jobs: int,
-    show: Callable[[str], None],
-    tell: Callable[[str], None],
-) -> None:
-    """Carry out every trial; add its outcome to its case, and count its faults."""
-    world = tried.world
-    turns = [(case, turn) for turn in range(repeat) for case in tried.cases]
-    progress = Progress("trials held", len(turns), tell)
+    tried = Tried(world, choose(protocol))
+    begun, place = now(), make_place(results)
 
     def note(outcome: Outcome) -> None:
         tried.coverage.add(outcome)
-        progress.count(outcome)
 
-    with (
-        scratch_folder("splitbrain-mutants-") as scratch,
-        interrupts.noted() as stop,
-        Processes(
-            functools.partial(discard, scratch), jobs, limit_s=LIMIT_S[world]
-        ) as executor,
-    ):
-        stop.listen(executor.cancel, executor.kill)
-        pursuits = (
-            whatever_comes(
-                stoppable(
-                    trial(
-                        case.protocol,
-                        case.mutant,
-                        world,
-                        1 + turn * SEEDS_APART,
-                        budget_s,
-                    ),
-                    stop,
-                    note,
-                )
-            )
-            for case, turn in turns
-            if not stop.heard
+    turns = [
+        Turn(
+            case,
+            functools.partial(
+                trial,
+                case.protocol,
+                case.mutant,
+                world,
+                1 + turn * SEEDS_APART,
+                budget_s,
+            ),
+            case.trials.append,
         )
-        for place, came in pursue(executor, pursuits, jobs):
-            case, _ = turns[place]
-            if isinstance(came, Trial):
-                case.trials.append(came)
-            elif stop.heard:  # it was ended, which is no error
-                continue
-            else:
-                case.error = came
-            progress.done += 1
-            show(" ".join(cell for cell in case.cells() if cell))
-    tried.interrupted = progress.left_at
-
-
-def stoppable(
-    pursuit: Pursuit[R], stop: Interrupts, note: Callable[[Outcome], None]
-) -> Pursuit[R]:
-    """The same pursuit, whose runs are all ended from outside once a signal came.
-
-    `note` is called with each outcome.
-    """
-    outcome: Outcome | None = None
-    while True:
-        try:
-            asked = pursuit.send(outcome)
-        except StopIteration as done:
-            result: R = done.value
-            return result
-        outcome = None if stop.heard else (yield asked)
-        if outcome is not None:
-            note(outcome)
-
-
-def whatever_comes(trying: Pursuit[Trial]) -> Pursuit[Trial | str]:
-    """A pursuit that returns a trial, or the error that it raised, as text."""
-    try:
-        return (yield from trying)
-    except SplitbrainError as failure:
-        return str(failure)
+        for turn in range(repeat)
+        for case in tried.cases
+    ]
+    tried.interrupted = hold(
+        turns, discard, jobs, LIMIT_S[world], show=show, tell=tell, note=note
+    )
+    tried.record, tried.path = store(
+        place,
+        f"mutants-{world}",
+        begun,
+        {
+            "world": world,
+            "budget_s": budget_s,
+            "repeat": repeat,
+            "jobs": jobs,
+            "cases": [
+                {**msgspec.to_builtins(case), "outcome": case.outcome}
+                for case in tried.cases
+            ],
+            "coverage": tried.coverage.as_json(),
+            "meets_target": tried.meets_target,
+            "interrupted": bool(tried.interrupted),
+        },
+    )
+    return tried

@@ -20,28 +20,30 @@ interval, and a mutant counts as found later only if that is no chance (`Case.ch
 
 from __future__ import annotations
 
-import datetime
 import functools
-import json
 import math
-import sys
 from dataclasses import dataclass, field
 from random import Random
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from harness.bench import foreign, mutants
-from harness.bench.mutants import LIMIT_S, SEEDS_APART, Hunt
+from harness.bench.mutants import LIMIT_S, Hunt
+from harness.bench.trials import (
+    SEEDS_APART,
+    Turn,
+    hold,
+    make_place,
+    now,
+    outcome_of,
+    store,
+    table,
+)
 from harness.campaign.carrying import discard
-from harness.campaign.executor import pursue
 from harness.campaign.exploration.search import Search, searching
 from harness.campaign.exploration.signatures import look
 from harness.campaign.exploration.space import Space
-from harness.campaign.processes import Processes
-from harness.errors import HarnessError, SplitbrainError
-from harness.host import interrupts
-from harness.host.scratch import scratch_folder
-from harness.run import execution
+from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -234,7 +236,7 @@ class Compared:
     def text(self) -> str:
         """The table, and lines that sum it up."""
         told = [case for case in self.cases if case.error or all(case.hunts.values())]
-        out = mutants.table(HEADINGS, [case.cells() for case in told])
+        out = table(HEADINGS, [case.cells() for case in told])
         what = "processor time" if self.world == "sim" else "time"
         costs = (
             f"{way} "
@@ -249,7 +251,7 @@ class Compared:
                 f"median {what} a conviction costs: {', '.join(costs)}",
                 f"median ratio {self.ratio:.2f} ({low:.2f} to {high:.2f}, 95 %); the "
                 f"target, {FASTER_MIN:g} and no mutant later, is "
-                f"{mutants.outcome_of(self)}",
+                f"{outcome_of(self)}",
                 f"below 1: {named(self.slower)}",
                 f"later beyond chance: {named(self.later)}",
                 f"raw figures: {self.path}",
@@ -297,35 +299,46 @@ def measure(
     Raises:
         UsageError: There is no such protocol, or `results` can't be written.
     """
-    from harness.bench.bench import machine
-
     budget_s = budget_s or (QUICK_BUDGET_S if quick else 60.0)
     repeat = repeat or (QUICK_REPEAT if quick else REPEAT)
     chosen = choose(protocol, world)[:: QUICK_EVERY if quick else 1]
     cases = [Case(*names, budget_s) for names in chosen]
-    begun = datetime.datetime.now(datetime.UTC)
-    place = mutants.make_place(results)
+    begun, place = now(), make_place(results)
     compared = Compared(world, cases)
-    hunt_all(compared, repeat, jobs, show, tell)
-    compared.record = {
-        "command": ["splitbrain", *sys.argv[1:]],
-        "commit": execution.commit(),
-        "started_utc": begun.isoformat(),
-        "world": world,
-        "budget_s": budget_s,
-        "repeat": repeat,
-        "jobs": jobs,
-        "machine": machine(place),
-        "cases": [as_json(case) for case in cases],
-        "ratio": compared.ratio,
-        "interval": compared.interval,
-        "later": [[case.protocol, case.mutant] for case in compared.later],
-        "meets_target": compared.meets_target,
-        "interrupted": bool(compared.interrupted),
-    }
-    compared.path = place / f"search-{world}-{begun.strftime('%Y%m%dT%H%M%SZ')}.json"
-    text = json.dumps(compared.record, indent=2) + "\n"
-    compared.path.write_text(text, encoding="utf-8")
+
+    def spec_of(case: Case) -> TestSpec:
+        if case.protocol == foreign.FOREIGN:
+            return foreign.set_up(*case.mutant.split("/"))
+        return mutants.set_ups(case.protocol, case.mutant, world)[0]
+
+    turns = [
+        Turn(
+            case,
+            functools.partial(hunted, case, functools.partial(spec_of, case), repeat),
+            lambda _: None,  # hunts go to their case one by one
+        )
+        for case in cases
+    ]
+    compared.interrupted = hold(
+        turns, carry_out, jobs, LIMIT_S[world], show=show, tell=tell
+    )
+    compared.record, compared.path = store(
+        place,
+        f"search-{world}",
+        begun,
+        {
+            "world": world,
+            "budget_s": budget_s,
+            "repeat": repeat,
+            "jobs": jobs,
+            "cases": [as_json(case) for case in cases],
+            "ratio": compared.ratio,
+            "interval": compared.interval,
+            "later": [[case.protocol, case.mutant] for case in compared.later],
+            "meets_target": compared.meets_target,
+            "interrupted": bool(compared.interrupted),
+        },
+    )
     return compared
 
 
@@ -352,50 +365,6 @@ def as_json(case: Case) -> dict[str, Any]:
     }
 
 
-def hunt_all(
-    compared: Compared,
-    repeat: int,
-    jobs: int,
-    show: Callable[[str], None],
-    tell: Callable[[str], None],
-) -> None:
-    """Carry out every hunt, and add it to its case."""
-    cases, world = compared.cases, compared.world
-    progress = mutants.Progress("hunted", len(cases), tell)
-    with (
-        scratch_folder("splitbrain-search-") as scratch,
-        interrupts.noted() as stop,
-        Processes(
-            functools.partial(carry_out, scratch), jobs, limit_s=LIMIT_S[world]
-        ) as executor,
-    ):
-
-        def spec_of(case: Case) -> TestSpec:
-            if case.protocol == foreign.FOREIGN:
-                return foreign.set_up(*case.mutant.split("/"))
-            return mutants.set_ups(case.protocol, case.mutant, world)[0]
-
-        stop.listen(executor.cancel, executor.kill)
-        pursuits = (
-            whatever_comes(
-                mutants.stoppable(
-                    hunted(case, functools.partial(spec_of, case), repeat),
-                    stop,
-                    progress.count,
-                )
-            )
-            for case in cases
-            if not stop.heard
-        )
-        for place, came in pursue(executor, pursuits, jobs):
-            if came and stop.heard:  # it was ended, which is no error
-                continue
-            progress.done += 1
-            cases[place].error = came
-            show(" ".join(cell for cell in cases[place].cells() if cell))
-    compared.interrupted = progress.left_at
-
-
 def hunted(case: Case, make: Callable[[], TestSpec], repeat: int) -> Pursuit[None]:
     """A pursuit that hunts a mutant in turns, until both ways were tried enough.
 
@@ -418,12 +387,3 @@ def carry_out(scratch: Path, experiment: Experiment) -> Outcome:
     if experiment.plan is None:
         return discard(scratch, experiment)
     return discard(scratch, experiment, look, hasty=experiment.spec.world == "sim")
-
-
-def whatever_comes(hunting: Pursuit[None]) -> Pursuit[str]:
-    """A pursuit that returns the error that another one raised, or an empty text."""
-    try:
-        yield from hunting
-    except SplitbrainError as failure:
-        return str(failure)
-    return ""

@@ -14,7 +14,6 @@ benchmark there that are smaller.
 
 from __future__ import annotations
 
-import datetime
 import functools
 import json
 import sys
@@ -26,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import yaml
 
-from harness.bench.mutants import SEEDS_APART, choose, hunt, make_place, set_ups, table
+from harness.bench.mutants import choose, hunt, set_ups
+from harness.bench.trials import SEEDS_APART, make_place, now, store, table
 from harness.campaign import replay
 from harness.campaign.carrying import discard, keep
 from harness.campaign.executor import pursue
@@ -39,7 +39,6 @@ from harness.campaign.shrinking.size import UNBOUNDED, size
 from harness.errors import HarnessError, SplitbrainError
 from harness.host import documents
 from harness.host.scratch import scratch_folder
-from harness.run import execution
 from harness.run.spec import PlanData, TestSpec
 from harness.run.store import RunFolder
 from harness.systems import mutants
@@ -266,8 +265,6 @@ def measure(
     Raises:
         UsageError: There is no such protocol, or `results` can't be written.
     """
-    from harness.bench.bench import machine
-
     budget_s = budget_s or BUDGET_S
     known = read_known()
     cases = [
@@ -279,8 +276,7 @@ def measure(
         for each in choose(protocol)[:: QUICK_EVERY if quick else 1]
         for smallest in [known.get(each.protocol, {}).get(each.mutant)]
     ]
-    begun = datetime.datetime.now(datetime.UTC)
-    place = make_place(results)
+    begun, place = now(), make_place(results)
     with scratch_folder("splitbrain-bench-shrink-") as scratch:
         for case in cases:
             for turn in range(repeat):
@@ -291,29 +287,27 @@ def measure(
                     case.error = str(failure)
             show(" ".join(cell for cell in case.cells() if cell))
     shrunk = Shrunk(cases)
-    shrunk.record = {
-        "command": ["splitbrain", *sys.argv[1:]],
-        "commit": execution.commit(),
-        "started_utc": begun.isoformat(),
-        "budget_s": budget_s,
-        "repeat": repeat,
-        "jobs": jobs,
-        "machine": machine(place),
-        "cases": [
-            {
-                "protocol": case.protocol,
-                "mutant": case.mutant,
-                "outcome": case.verdict,
-                "error": case.error,
-                "results": [result.as_json() for result in case.results],
-            }
-            for case in cases
-        ],
-        "meets_target": shrunk.meets_target,
-    }
-    shrunk.path = place / f"shrink-{begun.strftime('%Y%m%dT%H%M%SZ')}.json"
-    text = json.dumps(shrunk.record, indent=2) + "\n"
-    shrunk.path.write_text(text, encoding="utf-8")
+    shrunk.record, shrunk.path = store(
+        place,
+        "shrink",
+        begun,
+        {
+            "budget_s": budget_s,
+            "repeat": repeat,
+            "jobs": jobs,
+            "cases": [
+                {
+                    "protocol": case.protocol,
+                    "mutant": case.mutant,
+                    "outcome": case.verdict,
+                    "error": case.error,
+                    "results": [result.as_json() for result in case.results],
+                }
+                for case in cases
+            ],
+            "meets_target": shrunk.meets_target,
+        },
+    )
     return shrunk
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from harness.bench import foreign, mutants
+from harness.bench import foreign, trials
 from harness.bench.foreign import Row, Trial, Tried
+from harness.bench.trials import whatever_comes
 from harness.campaign.outcome import Outcome
 from harness.cli import run_command
 from harness.errors import HarnessError, UsageError
@@ -334,9 +335,9 @@ def test_a_trial_ends_with_a_conviction_or_its_budget(
     assert ended("b", ["valid", "unknown"]).verdicts == ["valid", "unknown"]
     monkeypatch.setattr(foreign, "CONTROL_RUNS", 2)
     assert ended(None, ["invalid", "valid"]).convicts
-    trying = foreign.whatever_comes(foreign.trial(Row("toy", "b", "register"), 7, 9.0))
+    trying = whatever_comes(foreign.trial(Row("toy", "b", "register"), 7, 9.0))
     asked = next(trying)
     with pytest.raises(StopIteration) as failed:
         trying.send(Outcome.failed(asked, "disk full"))
-    assert failed.value.value == "seed 7: disk full"
-    assert mutants.outcome_of(Tried([], 1.0, interrupted="0 of 3")).startswith("open")
+    assert failed.value.value.why == "seed 7: disk full"
+    assert trials.outcome_of(Tried([], 1.0, interrupted="0 of 3")).startswith("open")

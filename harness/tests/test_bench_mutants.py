@@ -18,8 +18,8 @@ from harness.bench.mutants import (
     choose,
     set_ups,
     trial,
-    whatever_comes,
 )
+from harness.bench.trials import whatever_comes
 from harness.campaign.carrying import discard
 from harness.campaign.outcome import Outcome
 from harness.cli.bench import OF_MUTANTS
@@ -155,7 +155,7 @@ def test_a_trial_whose_run_fails_or_is_ended_ends_and_says_why(
     with pytest.raises(StopIteration) as ended:
         trying.send(None if answer is None else Outcome.failed(asked, "disk full"))
     told = "somebody ended the run" if answer is None else "seed 7: disk full"
-    assert ended.value.value == told
+    assert ended.value.value.why == told
 
 
 @pytest.mark.parametrize(
