@@ -110,6 +110,7 @@ def _as_json(software: Software, summary: str) -> dict[str, Any]:
             for one in software.installs()
         ],
         "elsewhere": None if outside is None else str(outside.program),
+        "lacks": software.driver if software.lacks_driver else None,
         "recipes": [
             {"version": recipe.version, "source": recipe.source.told}
             for recipe in software.recipes
@@ -127,6 +128,8 @@ def _as_text(told: Mapping[str, Any]) -> str:
     ]
     if told["elsewhere"] is not None:
         lines.append(f"  on this machine: {told['elsewhere']}")
+    if told["lacks"] is not None:
+        lines.append(f"  to run it, besides: pip install {told['lacks']}")
     there = {one["version"] for one in told["installed"]}
     for recipe in told["recipes"]:
         version = recipe["version"]

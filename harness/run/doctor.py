@@ -333,6 +333,13 @@ def _installed(software: Software) -> Finding:
             f"splitbrain run {software.name} is not possible.",
             f"splitbrain systems install {software.name}",
         )
+    if software.lacks_driver:
+        return Finding(
+            software.name,
+            MISSING,
+            f"{found.program} is here, but not what its clients need.",
+            f"pip install {software.driver}",
+        )
     versions = [install.version for install in software.installs()]
     told = f"; installed: {', '.join(versions)}" if versions else ""
     use = f"for splitbrain run {software.name}"

@@ -189,6 +189,7 @@ SOFTWARE = Software(
             finish=make_data,
         ),
     ),
+    driver="aiomysql",
 )
 
 
@@ -219,7 +220,7 @@ class Galera:
 
     def check_installed(self) -> None:
         """Raises NotInstalledError unless there is a server, and a driver for it."""
-        mariadb.check_driver()
+        SOFTWARE.check_driver()
         self._installed()
 
     def check_nodes(self, nodes: Sequence[str]) -> None:

@@ -43,7 +43,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import importlib.util
 import json
 import shlex
 import struct
@@ -53,7 +52,6 @@ from harness.errors import (
     TEMPORARILY_UNAVAILABLE,
     HarnessError,
     NodeReply,
-    NotInstalledError,
     UsageError,
 )
 from harness.options import OneOf
@@ -121,6 +119,7 @@ SOFTWARE = Software(
     (Recipe("10.11", Debian(("mariadb-server-core",)), "usr/sbin/mariadbd"),),
     program="mariadbd",
     elsewhere=("/usr/libexec/mariadbd", "/usr/sbin/mariadbd"),
+    driver="aiomysql",
 )
 
 NODE_FAULTS = frozenset({"clock", "disk", "kill", "limits", "pause", "power", "starve"})
@@ -219,7 +218,7 @@ class MariaDB:
 
     def check_installed(self) -> None:
         """Raises NotInstalledError unless there is a server, and a driver for it."""
-        check_driver()
+        SOFTWARE.check_driver()
         self._installed()
 
     def check_nodes(self, nodes: Sequence[str]) -> None:
@@ -248,13 +247,6 @@ class MariaDB:
     def client(self, workload: Workload) -> MariaDBClient:
         """A client that puts the workload's requests into SQL."""
         return MariaDBClient(workload.codec)
-
-
-def check_driver() -> None:
-    """Raises NotInstalledError unless there is a driver for our clients."""
-    if importlib.util.find_spec("aiomysql") is None:
-        text = "aiomysql, which clients of mariadb need, is not installed"
-        raise NotInstalledError(f"{text}: pip install aiomysql")
 
 
 def transactions(chosen: Mapping[str, Any]) -> dict[str, str]:

@@ -90,6 +90,7 @@ SOFTWARE = Software(
         Recipe(version, PyPI(_REQUIREMENTS), "patroni/__main__.py")
         for version in ("4.1.5", ANY)
     ),
+    driver="asyncpg",
 )
 
 PROGRAMS: Final = (
@@ -136,7 +137,7 @@ class Patroni:
         """Raises NotInstalledError unless all programs are there, and a driver."""
         self._installed()
         self._etcd.check_installed()
-        postgresql.check_driver(self.name)
+        SOFTWARE.check_driver()
         folder = postgresql.programs_of(postgresql.SOFTWARE.find())
         lacking = [name for name in PROGRAMS if not (folder / name).exists()]
         if lacking:

@@ -64,7 +64,6 @@ import abc
 import asyncio
 import contextlib
 import functools
-import importlib.util
 import json
 import platform
 import shlex
@@ -186,6 +185,7 @@ SOFTWARE = Software(
     ),
     program="postgres",
     elsewhere=("/usr/lib/postgresql/*/bin/postgres", "/usr/pgsql-*/bin/postgres"),
+    driver="asyncpg",
 )
 
 NODE_FAULTS = frozenset({"clock", "disk", "kill", "limits", "pause", "power", "starve"})
@@ -264,7 +264,7 @@ class Servers:
 
     def check_installed(self) -> None:
         """Raises NotInstalledError unless there is a server, and a driver for it."""
-        check_driver("postgresql")
+        SOFTWARE.check_driver()
         self._installed()
 
     def role(self, place: NodePlace) -> str:
@@ -607,13 +607,6 @@ async def roll_back(connection: Connection) -> None:
             await connection.execute("ROLLBACK")
     except NodeReply:
         connection.terminate()
-
-
-def check_driver(name: str) -> None:
-    """Raises NotInstalledError unless there is the driver that clients need."""
-    if importlib.util.find_spec("asyncpg") is None:
-        text = f"asyncpg, which clients of {name} need, is not installed"
-        raise NotInstalledError(f"{text}: pip install asyncpg")
 
 
 def programs_of(found: Install) -> Path:

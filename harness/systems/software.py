@@ -27,6 +27,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -263,12 +264,25 @@ class Software:
         recipes: The first is what `systems install NAME` brings.
         program: Its name on PATH; empty if it can't be used from there.
         elsewhere: Patterns (`glob`) of the program's path in other places, best last.
+        driver: The Python library that clients of the system need; empty for none.
     """
 
     name: str
     recipes: tuple[Recipe, ...]
     program: str = ""
     elsewhere: tuple[str, ...] = ()
+    driver: str = ""
+
+    @property
+    def lacks_driver(self) -> bool:
+        """Whether clients need a Python library that is not installed."""
+        return bool(self.driver) and importlib.util.find_spec(self.driver) is None
+
+    def check_driver(self) -> None:
+        """Raises NotInstalledError if clients need a Python library that is missing."""
+        if self.lacks_driver:
+            text = f"{self.driver}, which clients of {self.name} need, is not installed"
+            raise NotInstalledError(f"{text}: pip install {self.driver}")
 
     def recipe(self, version: str) -> Recipe:
         """The recipe for a version, filled in; "" is the usual one.

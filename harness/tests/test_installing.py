@@ -5,6 +5,7 @@ No test reaches for a registry: clients are scripts that do what the real ones w
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -22,7 +23,8 @@ from click.testing import CliRunner
 from harness.cli import run_command
 from harness.cli.group import cli
 from harness.errors import NotInstalledError, UsageError
-from harness.systems import installing, redis
+from harness.run import doctor
+from harness.systems import abilities, installing, redis
 from harness.systems.installing import install
 from harness.systems.software import (
     ANY,
@@ -514,3 +516,18 @@ def test_a_module_is_required_in_the_version_that_is_asked_for(
     assert found.program.read_text() == "module store\n-require=a/b@v1.2\n"
     assert found.told == "Go: a/b@v1.2"
     assert (source / "go.mod").read_text() == "module store\n"
+
+
+def test_a_library_that_clients_need_and_that_is_missing_is_told_everywhere(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_install(home, "2")
+    lacking = dataclasses.replace(STORE, driver="no_such_driver")
+    monkeypatch.setattr(abilities, "installable", lambda: [(lacking, "a store")])
+    with pytest.raises(NotInstalledError, match=r"^no_such_driver, which clients of"):
+        lacking.check_driver()
+    listed = CliRunner().invoke(cli, ["systems", "list"], standalone_mode=False)
+    assert "  to run it, besides: pip install no_such_driver\n" in listed.output
+    finding = next(check for name, check in doctor._systems() if name == "store")()
+    assert finding.advice == "pip install no_such_driver"
+    dataclasses.replace(lacking, driver="json").check_driver()
