@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ MISMATCHED_S = 0.3
 RETRY_S = 0.05
 TRY_AGAIN = (11, 30)
 """Definite errors that a node may get over."""
+GREETING = re.compile(r"[0-9]{3}[ -]|SSH-|HTTP/|\+OK|-ERR|\* OK|INFO \{|RFB ")
+"""Beginnings of what servers of other protocols say: mail, FTP, SSH, the web, ..."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +253,10 @@ class Asker:
         torn += [tap.take_rest()] if tap.closed or not torn else []
         if junk := b" ".join(torn).strip():
             shown = junk.decode("utf-8", "backslashreplace")
-            self._break("message", client, line, f"{shown}\nwhich is no message")
+            seen = f"{shown}\nwhich is no message"
+            if GREETING.match(shown):
+                seen += ", but what servers of another protocol say"
+            self._break("message", client, line, seen)
             return f"no answer, but what is no message: {shown}"
         if tap.closed:
             return f"no answer: {tap.closed}"

@@ -14,9 +14,16 @@ is in the last one. A write publishes; what reads and decides publishes with the
 (`WRONG_LAST_SEQUENCE`), TRIES_MAX times. A log is a subject, too: the offsets of its
 messages are their numbers in the stream, which has one for all. A read asks the
 stream's leader for the last message of a subject; in a cluster, a leader that was
-replaced and does not know it may answer with an old one. And once, on a busy machine
-without faults (2.12.1, three nodes), a conditional publish was acknowledged although a
-plain one to the same subject had come between.
+replaced and does not know it may answer with an old one.
+
+Once, on a busy machine without faults (2.12.1, three nodes), a conditional publish was
+acknowledged although a plain one to the same subject had come between. It was not seen
+again, and this is what the server's sources say of it: until 2.11 every replica held a
+message against its expected sequence when it applied it. Since 2.12 only the leader
+does, before it proposes, and what it knows of messages not yet applied
+(`mset.inflight`) is forgotten whenever it becomes leader (`processStreamLeaderChange`).
+A server that loses the lead and gets it back before it handles either change may take
+messages before it forgets them. For as long as leaders stay, the check is sound.
 
 Errors: a publish is definite only if it never left, if no server had the stream (no
 responders), or if it was refused for its expected sequence. A read has no effects, so

@@ -242,6 +242,23 @@ def test_a_misfit_is_told_in_a_clause(pattern: Any, value: Any, flaw: str) -> No
     assert misfit(pattern, value, {"key": 7}) == flaw
 
 
+def test_the_greeting_of_another_protocol_is_told_as_one() -> None:
+    server = (
+        "import os, socket\n"
+        "host, port = os.environ['SPLITBRAIN_LISTEN'].rsplit(':', 1)\n"
+        "listener, clients = socket.create_server((host, int(port))), []\n"
+        "while True:\n"
+        "    clients.append(listener.accept()[0])\n"
+        "    clients[-1].sendall(b'220 mail.example ready\\r\\n')\n"
+    )
+    command = shlex.join([sys.executable, "-c", server])
+    report = check(TestSpec(system=f"launch:{command}", nodes=1))
+    told = [found.seen for found in report.failed if found.rule == "message"]
+    assert told, findings.as_text(report)
+    assert "220 mail.example ready" in told[0]
+    assert "servers of another protocol say" in told[0]
+
+
 def test_a_line_is_taken_apart_as_far_as_it_goes() -> None:
     right = b'{"src": "n1", "dest": "c1", "body": {}}'
     assert parsed(right).flaw == ""
