@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from harness.adapter.rules import RULES
 from harness.adapter.tap import Line, Tap, objects_in, open_tap
 from harness.systems.wire import CONNECT_TIMEOUT_S, ERRORS
-from harness.workload import OP_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -106,6 +105,7 @@ class Asker:
         places: The nodes' places.
         notes: Where findings go.
         tail: Gives the last lines of a node's log.
+        patience_s: How long it waits for an answer.
 
     Attributes:
         silences: How many requests had no answer so far.
@@ -116,11 +116,13 @@ class Asker:
         places: Mapping[str, NodePlace],
         notes: Notebook,
         tail: Callable[[str], str],
+        patience_s: float,
     ) -> None:
         self.places = places
         self.notes = notes
         self.silences = 0
         self._tail = tail
+        self._patience_s = patience_s
         self._names = itertools.count(7)
         self._ids = itertools.count(101)
         self._clients: list[Client] = []
@@ -156,7 +158,6 @@ class Asker:
         self,
         client: Client,
         body: Mapping[str, Any],
-        patience_s: float = OP_TIMEOUT_S,
         send: Callable[[Client, bytes], Awaitable[None]] | None = None,
     ) -> Answer:
         """Send a request, by `send` if that is given, and wait for its answer."""
@@ -167,7 +168,7 @@ class Asker:
             client.tap.send(data)
         else:
             await send(client, data)
-        found, seen = await self.answer_to(client, msg_id, line, patience_s)
+        found, seen = await self.answer_to(client, msg_id, line)
         if found is None:
             self.silences += 1
             seen = f"{seen}{self._printed(client.place.name, msg_id)}"
@@ -192,7 +193,7 @@ class Asker:
         Each answer gives those that follow the time of one: a node that answers one
         request after another is right, as no client of a run sends the next before.
         """
-        end_s = time.monotonic() + OP_TIMEOUT_S
+        end_s = time.monotonic() + self._patience_s
         found: dict[int, tuple[Mapping[str, Any], str]] = {}
         while len(found) < len(lines):
             while client.tap.lines:
@@ -200,16 +201,16 @@ class Asker:
                 for one in came.objects:
                     if (msg_id := id_in(one)) in lines and msg_id is not None:
                         found[msg_id] = one["body"], text_of(came)
-                        end_s = time.monotonic() + OP_TIMEOUT_S
+                        end_s = time.monotonic() + self._patience_s
             if client.tap.closed or not await client.tap.news(end_s - time.monotonic()):
                 break
         return found
 
     async def answer_to(
-        self, client: Client, msg_id: int, line: str, patience_s: float
+        self, client: Client, msg_id: int, line: str
     ) -> tuple[Mapping[str, Any] | None, str]:
         """The body of the answer to a request, and the line; or None, and why."""
-        end_s = time.monotonic() + patience_s
+        end_s = time.monotonic() + self._patience_s
         tap, torn = client.tap, list[bytes]()
         strange: list[tuple[dict[str, Any], Line]] = []
         strange_until_s = end_s
@@ -238,13 +239,11 @@ class Asker:
                 return self._taken(client, msg_id, line, *strange[0])
             if late:
                 client.given_up.add(msg_id)
-                return None, self._why_none(client, line, torn, patience_s)
+                return None, self._why_none(client, line, torn)
             wait_s = min(end_s, strange_until_s if strange else end_s) - now_s
             await tap.news(wait_s)
 
-    def _why_none(
-        self, client: Client, line: str, torn: list[bytes], patience_s: float
-    ) -> str:
+    def _why_none(self, client: Client, line: str, torn: list[bytes]) -> str:
         """Why there is no answer; notes what came in its place."""
         tap = client.tap
         if tap.oversize:
@@ -260,7 +259,7 @@ class Asker:
             return f"no answer, but what is no message: {shown}"
         if tap.closed:
             return f"no answer: {tap.closed}"
-        return f"no answer within {patience_s:g} s"
+        return f"no answer within {self._patience_s:g} s"
 
     def _objects(
         self, client: Client, line: str, came: Line, torn: list[bytes]

@@ -13,6 +13,7 @@ from harness.host.scratch import scratch_folder
 from harness.run.assembling import assemble, choose_rung
 from harness.run.completing import complete
 from harness.systems.launch import LaunchSystem
+from harness.workload import op_timeout_s
 from harness.worlds.os import world as osworld
 from harness.worlds.processes import Limits
 from harness.worlds.world import Setting
@@ -47,13 +48,16 @@ def check(spec: TestSpec) -> Report:
     at_once = [n for n, s in services.items() if s.shows_at_once(spec.options)]
     blank = Report(command=spec.system, workload=spec.workload, nodes=spec.nodes)
     rung = choose_rung(spec, system)
+    patience_s = op_timeout_s(parts.workload, spec.op_timeout_s)
     with scratch_folder("splitbrain-adapter-") as folder:
         limits = Limits(spec.node_data_mb * 10**6, spec.node_log_mb * 10**6)
         setting = Setting(spec.node_names, folder, spec.seed, limits)
 
         def make(world: World) -> Examination:
             notes = Notebook(blank, folder / REPORT)
-            return Examination(world, system, services, at_once, notes, folder)
+            return Examination(
+                world, system, services, at_once, notes, folder, patience_s
+            )
 
         interrupts.insist()
         if failed := osworld.execute(setting, rung.name, make):

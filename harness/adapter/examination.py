@@ -25,7 +25,6 @@ from harness.adapter.marks import SERVES_S, Left, Marks
 from harness.adapter.nodes import POLL_S, Nodes, StopHereError
 from harness.adapter.patterns import Slots, fill, misfit
 from harness.adapter.rules import OPTIONAL, RULES, of_service
-from harness.workload import OP_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -76,6 +75,7 @@ class Examination:
         at_once: Those whose changes have to show at once.
         notes: Where findings go.
         folder: The folder that the nodes live in.
+        patience_s: How long clients wait for an answer.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Examination:
         at_once: Collection[str],
         notes: Notebook,
         folder: Path,
+        patience_s: float,
     ) -> None:
         self.ended = "failed"
         self.notes = notes
@@ -95,7 +96,8 @@ class Examination:
         self._nodes = Nodes(world, system, notes, folder)
         self._names = self._nodes.names
         self._first = self._names[0]
-        self._asker = Asker(self._nodes.places, notes, self._nodes.tail)
+        self._patience_s = patience_s
+        self._asker = Asker(self._nodes.places, notes, self._nodes.tail, patience_s)
         self._numbers = itertools.count(1000)
         self._cwd = _listed()
         self._elsewhere: list[str] = []
@@ -203,7 +205,7 @@ class Examination:
         Raises:
             StopHereError: It accepts no connections any more.
         """
-        end_s = time.monotonic() + OP_TIMEOUT_S
+        end_s = time.monotonic() + self._patience_s
         while True:
             try:
                 return await self._asker.client(node)

@@ -26,6 +26,9 @@ def adapter() -> None:
     "The workload whose requests the node serves."
 ))  # fmt: skip
 @number("--nodes", default=3, show_default=True)
+@number("--op-timeout", help=(
+    "Seconds that a client waits for an answer; default: 2, or what the workload needs."
+))  # fmt: skip
 @click.option(
     "--network",
     type=click.Choice(["auto", "switch", "proxy"]),
@@ -41,6 +44,7 @@ def check(
     *,
     workload: str,
     nodes: int,
+    op_timeout: float | None,
     network: str,
     sets: Sequence[str],
     as_json: bool,
@@ -68,6 +72,7 @@ def check(
         system=f"launch:{command.removeprefix('launch:')}",
         workload=workload,
         nodes=nodes,
+        op_timeout_s=op_timeout,
         options=key_values("--set", sets),
         network=network,  # type: ignore[arg-type]  # click has checked the choice
     )

@@ -242,6 +242,12 @@ def test_a_misfit_is_told_in_a_clause(pattern: Any, value: Any, flaw: str) -> No
     assert misfit(pattern, value, {"key": 7}) == flaw
 
 
+def test_a_client_waits_for_an_answer_as_long_as_it_is_told() -> None:
+    slow = spec_of("silent", op_timeout_s=0.2)
+    (found,) = [found for found in check(slow).failed if found.rule == "answers"]
+    assert "no answer within 0.2 s" in found.seen
+
+
 def test_the_greeting_of_another_protocol_is_told_as_one() -> None:
     server = (
         "import os, socket\n"
