@@ -13,8 +13,19 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, UsageError
+from harness.override import override
+from harness.worlds.os.sidecar import CarriedNetwork
+from harness.worlds.places import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.worlds.os.sidecar import Sidecar
+    from harness.worlds.os.sightings import Sightings
+    from harness.worlds.places import NodePlace
 
 _HOST = "127.0.0.1"
 _BLOCK = 256
@@ -28,6 +39,30 @@ class Block:
 
     ports: list[int]
     claim: socket.socket
+
+    def endpoints(self, nodes: Sequence[str]) -> dict[str, Endpoint]:
+        """Node -> where it listens."""
+        ports = zip(nodes, self.ports, strict=True)
+        return {name: Endpoint(_HOST, port) for name, port in ports}
+
+
+class BlockNetwork(CarriedNetwork):
+    """A network of nodes that share the controller's namespace, on ports of a block."""
+
+    def __init__(
+        self,
+        places: Mapping[str, NodePlace],
+        sidecar: Sidecar,
+        sightings: Sightings,
+        block: Block,
+    ) -> None:
+        super().__init__(places, {}, sidecar, sightings)
+        self._block = block
+
+    @override
+    async def close(self) -> None:
+        self._block.claim.close()
+        await super().close()
 
 
 def claim_block(count: int) -> Block:

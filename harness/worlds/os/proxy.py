@@ -38,10 +38,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.errors import HarnessError
-from harness.override import override
 from harness.worlds.network import LinkCounters, LinkRule
-from harness.worlds.os.ports import Block, claim_block
-from harness.worlds.os.sidecar import CarriedNetwork, OrderSocket, Sidecar
+from harness.worlds.os.ports import BlockNetwork, claim_block
+from harness.worlds.os.sidecar import OrderSocket, Sidecar
 from harness.worlds.os.sightings import Sightings
 from harness.worlds.places import Endpoint, make_place
 
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from harness.worlds.network import Link
     from harness.worlds.os.helper import Desk
     from harness.worlds.os.sightings import LinkSightings
-    from harness.worlds.places import NodePlace
 
 _HOST = "127.0.0.1"
 _HEALTHY = LinkRule()
@@ -470,23 +468,13 @@ def _reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-class ProxyNetwork(CarriedNetwork):
+class ProxyNetwork(BlockNetwork):
     """The network of the proxy rung; nodes share the controller's namespace."""
 
     rung = "proxy"
     capabilities: frozenset[LinkField] = frozenset(
         {"cut", "delay_ms", "jitter_ms", "bandwidth_kbit_s", "reset", "half_open"}
     )
-
-    def __init__(
-        self,
-        places: Mapping[str, NodePlace],
-        sidecar: Sidecar,
-        sightings: Sightings,
-        block: Block,
-    ) -> None:
-        super().__init__(places, {}, sidecar, sightings)
-        self._block = block
 
     @classmethod
     def create(
@@ -507,10 +495,7 @@ class ProxyNetwork(CarriedNetwork):
             HarnessError: No free ports.
         """
         block = claim_block(len(nodes))
-        targets = {
-            name: Endpoint(_HOST, port)
-            for name, port in zip(nodes, block.ports, strict=True)
-        }
+        targets = block.endpoints(nodes)
         links = list(itertools.permutations(nodes, 2))
         listeners = {link: _listener() for link in links}
         doors = {
@@ -538,11 +523,6 @@ class ProxyNetwork(CarriedNetwork):
             for name in nodes
         }
         return cls(places, sidecar, sightings, block)
-
-    @override
-    async def close(self) -> None:
-        self._block.claim.close()
-        await super().close()
 
 
 def _listener() -> socket.socket:

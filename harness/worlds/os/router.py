@@ -35,12 +35,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.override import override
 from harness.worlds.capabilities import LINK_FIELDS
 from harness.worlds.network import LinkRule, either
 from harness.worlds.os.lane import Lane
-from harness.worlds.os.ports import claim_block
-from harness.worlds.os.sidecar import CarriedNetwork, OrderSocket, Sidecar
+from harness.worlds.os.ports import BlockNetwork, claim_block
+from harness.worlds.os.sidecar import OrderSocket, Sidecar
 from harness.worlds.os.sightings import Sightings
 from harness.worlds.places import Endpoint, make_place
 
@@ -53,8 +52,6 @@ if TYPE_CHECKING:
     from harness.worlds.network import Link, LinkCounters
     from harness.worlds.os.helper import Desk
     from harness.worlds.os.lane import Copy
-    from harness.worlds.os.ports import Block
-    from harness.worlds.places import NodePlace
 
 WAITING_BYTES_MAX = 64 << 20
 """Bytes that wait for a node which does not read them; messages beyond are lost."""
@@ -243,21 +240,11 @@ class _Port(asyncio.Protocol):
             self._router.unplug(self._node, self._transport)
 
 
-class RouterNetwork(CarriedNetwork):
+class RouterNetwork(BlockNetwork):
     """The network of the router rung; nodes share the controller's namespace."""
 
     rung = "router"
     capabilities: frozenset[LinkField] = LINK_FIELDS - {"reset", "half_open"}
-
-    def __init__(
-        self,
-        places: Mapping[str, NodePlace],
-        sidecar: Sidecar,
-        sightings: Sightings,
-        block: Block,
-    ) -> None:
-        super().__init__(places, {}, sidecar, sightings)
-        self._block = block
 
     @classmethod
     def create(
@@ -278,10 +265,7 @@ class RouterNetwork(CarriedNetwork):
             HarnessError: No free ports.
         """
         block = claim_block(len(nodes))
-        cluster = {
-            name: Endpoint(_HOST, port)
-            for name, port in zip(nodes, block.ports, strict=True)
-        }
+        cluster = block.endpoints(nodes)
         links = list(itertools.permutations(nodes, 2))
         listener = socket.create_server((_HOST, 0), backlog=len(nodes) + 1)
         listener.setblocking(False)
@@ -306,8 +290,3 @@ class RouterNetwork(CarriedNetwork):
             for name in nodes
         }
         return cls(places, sidecar, sightings, block)
-
-    @override
-    async def close(self) -> None:
-        self._block.claim.close()
-        await super().close()
