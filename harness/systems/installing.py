@@ -75,7 +75,8 @@ WHY: Sequence[tuple[str, str]] = (
         r"Unable to locate package|no installation candidate|was not found"
         r"|No matching distribution|ETARGET|E404|notarget|unknown revision"
         r"|no matching versions|Could not find artifact|could not find"
-        r"|not found: |404 Not Found|does not exist in|Couldn't find any package",
+        r"|not found: |404 Not Found|does not exist in|Couldn't find any package"
+        r"|invalid: should be v\d|version is not available",
         NO_SUCH,
     ),
 )

@@ -174,6 +174,7 @@ def test_a_folder_without_program_and_record_is_no_install(
     ("said", "status", "told"),
     [
         ("npm ERR! code E404", 1, "no such version: npm says 'npm ERR! code E404'"),
+        ('a/b: version "v9.9" invalid: should be v3, not v9', 1, "no such version"),
         ("npm error code EAI_AGAIN", 1, "no network: npm says"),
         ("tar: write: No space left on device", 2, "no space left on the disk: npm"),
         ("npm error something else", 7, "npm failed with status 7, and says 'npm err"),
