@@ -13,9 +13,8 @@ possible to lose writes during partitions" ("Write safety").
 `wait` has each write followed by WAIT for so many replicas. "WAIT does not make Redis a
 strongly consistent store" (redis.io, WAIT): what was not replicated in time is there
 for others to read until a failover drops it, and a primary that is cut off answers
-reads. With `failover=off` (`cluster-replica-no-failover`) no replica takes over, so
-each slot has the same owner for ever, and is linearizable as a single server is, under
-every fault but a loss of power with another `appendfsync` than `always`.
+reads. With `failover=off` (`cluster-replica-no-failover`) no replica takes over: each
+slot has the same owner for ever, and is as linearizable as a single server.
 
 The first three nodes are the primaries, and the others replicate them in turn. All of
 them are started empty; `prepare` deals out the slots, introduces the nodes to each
