@@ -15,8 +15,7 @@ majority. How to read is left to users:
 When an entry counts as written is an option, too: with `flush=sync` once it is synced;
 with `async` once a sync that goes on beside other writes has ended
 (`raft.server.log.async-flush.enabled`); with `unsafe` at once, before it is synced
-(`raft.server.log.unsafe-flush.enabled`); and `memory` keeps the log in memory "only for
-testing", so a killed node forgets what it promised.
+(`raft.server.log.unsafe-flush.enabled`), so a loss of power takes acknowledged writes.
 
 Errors: LeaderNotReadyException, LeaderSteppingDownException and ServerNotReadyException
 are given before an entry is in any log, and definite (11), as is an answer of our node
@@ -60,9 +59,8 @@ OPTIONS = (
     Option(
         "flush",
         "sync",
-        "what a written entry waits for: a sync, one beside other writes, nothing; "
-        "memory has no files",
-        OneOf("sync", "async", "unsafe", "memory"),
+        "what a written entry waits for: a sync, one beside other writes, or nothing",
+        OneOf("sync", "async", "unsafe"),
     ),
     VERSION,
 )
@@ -102,7 +100,7 @@ class Ratis(WireSystem):
     services = frozenset({"register", "cas"})
     usual_nodes = 3
     software = SOFTWARE
-    ready_timeout_s = 30.0
+    ready_timeout_s = 60.0
 
     def __init__(self, given: Mapping[str, str]) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 // A node on Apache Ratis: registers that are replicated by its log, behind WIRE.md.
 //
-//     java RatisNode --reads=log|linearizable|lease|leader|stale --flush=sync|async|unsafe|memory
+//     java RatisNode --reads=log|linearizable|lease|leader|stale --flush=sync|async|unsafe
 //
 // Clients are served at SPLITBRAIN_LISTEN, and the library talks to its peers at the ports above.
 // Writes, and reads that only a leader answers, are passed on to the node that leads, as far as
@@ -112,7 +112,6 @@ public class RatisNode {
 
         RaftServerConfigKeys.Log.setAsyncFlushEnabled(set, flush.equals("async"));
         RaftServerConfigKeys.Log.setUnsafeFlushEnabled(set, flush.equals("unsafe"));
-        RaftServerConfigKeys.Log.setUseMemory(set, flush.equals("memory"));
         // Small enough for a small heap, and for disks that the harness serves.
         RaftServerConfigKeys.Log.setPreallocatedSize(set, SizeInBytes.valueOf("64KB"));
         RaftServerConfigKeys.Log.Appender.setBufferByteLimit(set, SizeInBytes.valueOf("2MB"));
