@@ -204,7 +204,7 @@ class Kafka:
     usual_nodes = 3
     software = SOFTWARE
     invariants: tuple[str, ...] = ()
-    ready_timeout_s = 45.0
+    ready_timeout_s = 90.0
 
     def __init__(self, given: Mapping[str, str]) -> None:
         chosen = settings(self.name, OPTIONS, given)

@@ -23,6 +23,7 @@ epoch, first sequence number, number of records; under the checksum."""
 VERSION: Final = 2
 COMPRESSION, TRANSACTIONAL, CONTROL = 0x07, 0x10, 0x20
 RECORDS_MAX: Final = 1 << 16
+OFFSET_MAX: Final = 1 << 62
 
 
 class Producer(NamedTuple):
@@ -102,8 +103,10 @@ def decoded(data: bytes) -> Iterator[Batch]:
         base, length, _, version = HEAD.unpack_from(data, at)
         end = at + 8 + 4 + length
         body = at + HEAD.size + 4
-        if version != VERSION or end < body + BODY.size or base < 0:
+        if version != VERSION or end < body + BODY.size:
             raise ValueError(f"no batch of version {VERSION} at byte {at}")
+        if not 0 <= base <= OFFSET_MAX:
+            raise ValueError(f"a batch at offset {base}")
         if end > len(data):
             return
         (checksum,) = struct.unpack_from(">I", data, at + HEAD.size)
