@@ -1,6 +1,6 @@
 """Kafka in KRaft mode: brokers that are controllers, too; one, or a cluster.
 
-Promise (Kafka's documentation, 4.7 "Replication" and "Message Delivery Semantics"): a
+Promise (Kafka's documentation, "Replication" and "Message Delivery Semantics"): a
 message that was acknowledged under `acks=all` is not lost as long as one replica in
 sync is alive, and every consumer reads a partition's messages in the order of their
 offsets. Three settings decide what that is worth:
@@ -10,13 +10,14 @@ offsets. Three settings decide what that is worth:
     unclean=yes          a replica that lacks messages may become leader
 
 And Kafka does not wait for its disks: `flush=no`, its default, leaves syncing to the
-kernel, as "durability does not require syncing data to disk" where replicas don't lose
-power together. `flush=yes` (log.flush.interval.messages=1) syncs each message.
+kernel, as "durability in Kafka does not require syncing data to disk" where replicas
+don't lose power together ("Application vs. OS Flush Management"). `flush=yes`
+(log.flush.interval.messages=1) syncs each message.
 
 A log is a topic with one partition, made by the first client that sends to it. A client
 asks its node who leads a topic, and sends to the leader there, as Kafka's own clients
 do; it has no producer id, retries nothing that was sent, and asks anew after an error.
-What has no effects is tried again for PATIENCE_S, again as Kafka's clients do, which
+What has no effects is tried again for PATIENCE_S, also as Kafka's clients do, which
 wait for leaders. A poll reads up to the high watermark; it waits if there is nothing
 (POLL_WAIT_S), and fails if not all of its logs can be read. Committed offsets are those
 of a consumer group, whose members nobody manages.

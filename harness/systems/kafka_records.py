@@ -1,6 +1,6 @@
 """Kafka's record batches, version 2: how messages lie in requests, answers and logs.
 
-(Kafka's documentation, 5.3 "Message Format".) No compression, no keys and no headers in
+(Kafka's documentation, "Message Format".) No compression, no keys and no headers in
 what is written; keys and headers are passed over in what is read. The checksum is held
 against the batch, as Kafka's own consumers do.
 """
