@@ -133,7 +133,7 @@ def make_data(folder: Path) -> None:
     alone = {
         **REPLICATED,
         "datadir": folder / DATA,
-        "socket": folder / "socket",
+        "socket": mariadb.SOCKET,
         "innodb-flush-method": "nosync",
         "wsrep-provider": folder / LIBRARY,
         "wsrep-provider-options": "gmcast.listen_addr=tcp://127.0.0.1:0;gcache.size=1M",
@@ -257,7 +257,7 @@ class Galera:
             server=[*mariadb.program(found), *mariadb.serving(place, settled)],
             name=place.name,
             answers=answers,
-            socket=str(place.data_dir / "socket"),
+            socket=mariadb.SOCKET,
             data=str(mariadb.data_folder(place)),
             begins=place.name == next(iter(answers)) and not place.joins,
         )
@@ -335,10 +335,13 @@ class GaleraClient(MariaDBClient):
             raise
 
     async def _has_majority(self) -> bool:
-        """Whether the node is in the primary component."""
-        with failures(None):
-            connection = await self._connected()
-            return await is_so(connection, "wsrep_cluster_status", "Primary")
+        """Whether the node says that it is in the primary component."""
+        try:
+            with failures(None):
+                connection = await self._connected()
+                return await is_so(connection, "wsrep_cluster_status", "Primary")
+        except NodeReply:
+            return False
 
 
 async def is_so(connection: mariadb.Connection, name: str, value: str) -> bool:

@@ -153,6 +153,9 @@ _CONNECT_TIMEOUT_S = 2.0
 _CONTROL_TIMEOUT_S = 1.0
 
 DATABASE = "splitbrain"
+SOCKET = "../socket"
+"""From the data folder, in which servers work: absolute paths may be too long."""
+
 MAKE_DATABASE = f"CREATE DATABASE {DATABASE};"
 TABLE = (
     "CREATE TABLE cells (name VARBINARY(700) PRIMARY KEY, "
@@ -284,7 +287,7 @@ def serving(place: NodePlace, settled: Mapping[str, object]) -> list[str]:
         "datadir": data_folder(place),
         "bind-address": place.listen.host,
         "port": place.listen.port,
-        "socket": place.data_dir / "socket",
+        "socket": SOCKET,
         "pid-file": place.data_dir / "pid",
         "max-connections": 300,
         "innodb-lock-wait-timeout": 1,  # Its 50 s are longer than clients wait.

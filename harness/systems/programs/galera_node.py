@@ -34,17 +34,18 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from harness.host.syscalls import die_with_parent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import FrameType
 
 LOOK_S = 0.2
 ASK_TIMEOUT_S = 0.5
 NO_MAJORITY_S = 5.0
+BEGIN_S = 20.0
 
 POSITION = re.compile(r"WSREP: Recovered position:\s*([0-9a-f-]{36}):(-?\d+)")
 CLUSTER_STATUS, LAST_COMMITTED = "wsrep_cluster_status", "wsrep_last_committed"
@@ -70,7 +71,7 @@ class Config(NamedTuple):
         server: The command of its server.
         name: Its name.
         answers: Node -> host and port at which it answers others, in cluster order.
-        socket: The server's socket for clients of this machine.
+        socket: The server's socket for clients of this machine, from its data folder.
         data: The server's data folder.
         begins: Whether it begins the cluster at its first start.
     """
@@ -109,10 +110,11 @@ class Node:
         """Up to where the data goes, as it was found when the server did not run: the
         name of an order of transactions, and a number; None if the server's own state
         says so, as it does at the first start."""
-        self._reads = True
-        """Whether the place is being looked for, so that there is nothing to tell."""
-        self._begins = False
-        """Whether the server was told to begin a cluster, and hasn't said so yet."""
+        self._told: Told | None = None
+        """What others are told; None while the place is being looked for."""
+        self._begins_until = 0.0
+        """Until when the server, told to begin a cluster, may take to say that it did;
+        by the monotonic clock."""
         self._ends = False
 
     def end(self, number: int, _: FrameType | None) -> None:
@@ -133,7 +135,7 @@ class Node:
             os.close(folder)
             self._start(begin=self._config.begins)
         has_served = False
-        alone_since = None
+        leaderless_since = time.monotonic()
         while True:
             time.sleep(LOOK_S)
             status = None if self._server is None else self._server.poll()
@@ -143,67 +145,60 @@ class Node:
                 if has_served:
                     return status if status >= 0 else 128 - status
                 self._recover()
-            own = self.tell()
+            own = self._told = self._look()
             has_served |= own.serves
-            others = [] if own.primary else self._ask_all()
-            if own.primary or None in others:
-                alone_since = None
-            elif any(told is not None and told.primary for told in others):
-                alone_since = None
-                if self._server is None:
+            others = {} if own.primary else self._ask_all()
+            if own.primary or not is_leaderless(others):
+                leaderless_since = time.monotonic()
+            leaderless_s = time.monotonic() - leaderless_since
+            match next_step(self._config.name, own, others, leaderless_s):
+                case "join":
                     self._start(begin=False)
-            else:
-                alone_since = alone_since or time.monotonic()
-                told_all = [own, *(told for told in others if told is not None)]
-                some_run = any(told.runs for told in told_all)
-                if some_run and time.monotonic() - alone_since < NO_MAJORITY_S:
-                    continue
-                alone_since = None
-                if own.runs and not own.serves:
+                case "give up":
                     self._recover()
-                elif self._is_first(own, others):
+                    leaderless_since = time.monotonic()
+                case "begin":
                     self._begin()
+                    leaderless_since = time.monotonic()
+                case "wait":
+                    pass
 
-    def tell(self) -> Told:
-        """What is known of this node."""
+    def _look(self) -> Told:
+        """What is known of this node now."""
+        begins = time.monotonic() < self._begins_until
         runs = self._server is not None
         status = self._status() if runs else {}
         if LAST_COMMITTED not in status:
             seqno = NOWHERE[1] if self._place is None else self._place[1]
-            return Told(self._begins, serves=False, runs=runs, seqno=seqno)
+            return Told(begins, serves=False, runs=runs, seqno=seqno)
         primary = status.get(CLUSTER_STATUS) == "Primary"
-        self._begins &= not primary
+        if primary:
+            self._begins_until = 0.0
         seqno = int(status[LAST_COMMITTED])
-        return Told(primary or self._begins, serves=True, runs=True, seqno=seqno)
+        return Told(primary or begins, serves=True, runs=True, seqno=seqno)
 
     def answer(self, listener: socket.socket) -> None:
-        """Tell whoever connects, for ever; nothing while there is nothing to tell."""
+        """Tell whoever connects what was seen last, for ever."""
         while True:
             connection, _ = listener.accept()
             with contextlib.suppress(OSError), connection:
-                if not self._reads:
-                    connection.sendall(json.dumps(self.tell()).encode())
+                if self._told is not None:
+                    connection.sendall(json.dumps(self._told).encode())
 
-    def _ask_all(self) -> list[Told | None]:
-        """What the other nodes tell; None for one that doesn't answer."""
-        name = self._config.name
-        return [ask(at) for other, at in self._config.answers.items() if other != name]
-
-    def _is_first(self, own: Told, others: Sequence[Told | None]) -> bool:
-        """Whether this is the most advanced node; of several, the first in order."""
-        names = [name for name in self._config.answers if name != self._config.name]
-        seqnos = {n: told.seqno for n, told in zip(names, others, strict=True) if told}
-        seqnos[self._config.name] = own.seqno
-        best = max(seqnos.values())
-        first = next(n for n in self._config.answers if seqnos.get(n) == best)
-        return first == self._config.name
+    def _ask_all(self) -> dict[str, Told | None]:
+        """What every node but this one tells, None if it doesn't answer; in order."""
+        nodes = self._config.answers
+        return {
+            name: ask(at) for name, at in nodes.items() if name != self._config.name
+        }
 
     def _begin(self) -> None:
         """Begin the cluster anew."""
         if self._server is None:
             self._start(begin=True)
             return
-        self._begins = True
+        self._begins_until = time.monotonic() + BEGIN_S
+        self._told = self._look()
         say("has the server begin the cluster anew")
         self._ask_server("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=1'")
 
@@ -218,9 +213,9 @@ class Node:
         if begin:
             arguments.append("--wsrep-new-cluster")
         say(f"starts the server {' '.join(arguments)}")
-        self._begins = begin
+        self._begins_until = time.monotonic() + BEGIN_S if begin else 0.0
         self._server = self._spawn(arguments)
-        self._reads = False
+        self._told = self._look()
 
     def _recover(self) -> None:
         """End the server if it runs, and find the place up to which its data goes.
@@ -228,11 +223,11 @@ class Node:
         Raises:
             SystemExit: The data can't be read.
         """
-        self._reads = True
+        self._told = None
         if self._server is not None:
             self._server.kill()
             self._server.wait()
-        self._server, self._begins = None, False
+        self._server, self._begins_until = None, 0.0
         data = Path(self._config.data)
         marker = data / TRANSFER
         if marker.exists() and is_half_copied(data, marker):
@@ -247,7 +242,6 @@ class Node:
             self._place = (found[-1][0], int(found[-1][1]))
             # Else later changes of the data would look like those of a transfer.
             marker.unlink(missing_ok=True)
-        self._reads = False
 
     def _spawn(self, arguments: Sequence[str], **more: Any) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -296,6 +290,44 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+Step = Literal["wait", "join", "give up", "begin"]
+"""To do nothing; to start the server so that it joins the others; to end a server that
+never came to serve, and wait; to begin the cluster anew."""
+
+
+def is_leaderless(others: Mapping[str, Told | None]) -> bool:
+    """Whether all other nodes answer, and none has a majority."""
+    return all(told is not None and not told.primary for told in others.values())
+
+
+def next_step(
+    name: str, own: Told, others: Mapping[str, Told | None], leaderless_s: float
+) -> Step:
+    """What a node does next.
+
+    Args:
+        name: The node.
+        own: What it tells of itself.
+        others: What the others tell.
+        leaderless_s: For how long `is_leaderless` has held.
+    """
+    if own.primary:
+        return "wait"
+    if any(told is not None and told.primary for told in others.values()):
+        return "wait" if own.runs else "join"
+    if not is_leaderless(others):
+        return "wait"
+    told_all = {name: own, **{n: told for n, told in others.items() if told}}
+    some_run = any(told.runs for told in told_all.values())
+    if some_run and leaderless_s < NO_MAJORITY_S:
+        return "wait"
+    if own.runs and not own.serves:
+        return "give up"
+    # Of nodes that are equally far, the first by name.
+    first = min(told_all, key=lambda n: (-told_all[n].seqno, n))
+    return "begin" if first == name else "wait"
+
+
 def ask(at: tuple[str, int]) -> Told | None:
     """What the node at an address tells; None if it doesn't answer, or nonsense."""
     try:
@@ -314,6 +346,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("config", type=Path)
     given = parser.parse_args(arguments)
     config = Config(**json.loads(given.config.read_text()))
+    os.chdir(config.data)
     node = Node(config)
     signal.signal(signal.SIGTERM, node.end)
     host, port = config.answers[config.name]
