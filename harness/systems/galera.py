@@ -15,6 +15,9 @@ Weaknesses that are documented or published:
     flush_log_at_trx_commit
                     With 0 or 2, what was acknowledged is lost if all nodes crash or
                     lose power together (the same report).
+    log_bin=off     The usual setting. What other clients have read may be lost if all
+                    nodes lose power, as commits are seen before they are durable; so it
+                    is on here.
 
 With `clients=first` all clients speak to the first node, and the others are there to
 take over: then its locks are locks of all clients.

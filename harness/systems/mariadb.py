@@ -99,17 +99,17 @@ TRANSACTIONS = (
         "0: commits are written once a second; 1: synced; 2: written and not synced",
         OneOf("0", "1", "2"),
     ),
-)
-"""Options of InnoDB."""
-
-OPTIONS = (
-    *TRANSACTIONS,
     Option(
         "log_bin",
         "on",
         "off: without binary log, commits are seen before they are durable",
         OneOf("on", "off"),
     ),
+)
+"""Options of how transactions are isolated, and made durable."""
+
+OPTIONS = (
+    *TRANSACTIONS,
     VERSION,
     BINARY,
 )
@@ -208,13 +208,6 @@ class MariaDB:
     def __init__(self, given: Mapping[str, str]) -> None:
         chosen = settings(self.name, OPTIONS, given)
         self._settled = transactions(chosen)
-        if chosen["log_bin"] == "on":
-            self._settled |= {
-                "log-bin": "binlog",
-                "sync-binlog": "1",
-                "binlog-format": "ROW",
-                "server-id": "1",
-            }
         self._installed = functools.partial(
             SOFTWARE.find, chosen["version"], chosen["binary"]
         )
@@ -254,11 +247,15 @@ class MariaDB:
 
 def transactions(chosen: Mapping[str, Any]) -> dict[str, str]:
     """The system variables of the options TRANSACTIONS."""
-    return {
+    settled = {
         "transaction-isolation": chosen["isolation"].upper(),
         "innodb-snapshot-isolation": chosen["innodb_snapshot_isolation"],
         "innodb-flush-log-at-trx-commit": chosen["flush_log_at_trx_commit"],
+        "binlog-format": "ROW",
     }
+    if chosen["log_bin"] == "on":
+        settled |= {"log-bin": "binlog", "sync-binlog": "1", "server-id": "1"}
+    return settled
 
 
 def program(found: Install) -> list[str]:

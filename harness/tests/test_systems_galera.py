@@ -36,7 +36,7 @@ LONG_S = galera_node.NO_MAJORITY_S
         {"isolation": "chaos"},
         {"sync_wait": "8"},
         {"clients": "last"},
-        {"log_bin": "on"},
+        {"log_bin": "yes"},
     ],
 )
 def test_options_that_galera_does_not_have_are_refused(given: dict[str, str]) -> None:
