@@ -2,25 +2,26 @@
 //!
 //! The file `raft.log` is a sequence of batches, one for each Ready of the library:
 //!
-//!     magic, length of the payload, checksum, number of the batch; then the payload, in parts:
-//!     a kind, a length, and a message of the library
+//!     magic, length of the payload, checksum, number of the batch, how many are durable; then
+//!     the payload, in parts: a kind, a length, and a message of the library
 //!
-//! A batch is synced before anything is sent or applied that relies on it. So only the last
-//! one can be torn, and nobody was told of what is in it: it is cut off. A damaged batch that is
-//! followed by a whole one was synced once. Then something else is wrong, and the node must not
-//! go on, as it may have promised what it no longer knows.
+//! A batch is synced before anything is sent or applied that relies on it, and an empty one
+//! is written behind it, which tells that. So what is torn, and was not told to be durable, is
+//! cut off: nobody relies on it. What is damaged, and a later batch tells that it was durable,
+//! has to stay: the node must not go on, as it may have promised what it no longer knows.
 //!
-//! When the log has grown, a new file is written beside it, synced, and renamed.
+//! When the log has grown, and whenever a node starts, a new file is written beside it, synced,
+//! and renamed.
 use crate::die;
 use protobuf::Message as _;
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 4] = *b"raft";
-const HEADER_BYTES: usize = 20;
+const HEADER_BYTES: usize = 28;
 const APPLIED_MAX: u64 = 2000; // entries since the last snapshot
 const KEPT_ENTRIES: u64 = 200; // before a snapshot, for those that are a little behind
 
@@ -248,45 +249,43 @@ struct LogFile {
     file: File,
     synced: bool,
     batches: u64,
+    durable: u64, // of these batches
 }
 
 impl LogFile {
     /// The file, and the payloads of its batches.
     fn open(path: PathBuf, synced: bool) -> (LogFile, Vec<Vec<u8>>) {
-        let mut how = OpenOptions::new();
-        how.read(true).write(true).create(true).truncate(false);
-        let mut file = or_die(&path, how.open(&path));
-        let mut held = Vec::new();
-        or_die(&path, file.read_to_end(&mut held));
+        let held = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            read => or_die(&path, read),
+        };
         let mut payloads: Vec<Vec<u8>> = Vec::new();
         let mut end = 0;
-        while let Some((batch, payload)) = batch_at(&held[end..]) {
-            if batch != payloads.len() as u64 {
+        while let Some((number, _, payload)) = batch_at(&held[end..]) {
+            if number != payloads.len() as u64 {
                 break;
             }
             end += HEADER_BYTES + payload.len();
             payloads.push(payload.to_vec());
         }
         let batches = payloads.len() as u64;
-        let later = |(number, _): (u64, &[u8])| number > batches;
-        if (end + 1..held.len()).any(|at| batch_at(&held[at..]).is_some_and(later)) {
-            die(format!("{}: damaged at byte {end}, before what was synced later", path.display()));
+        let was_durable = |(_, durable, _): (u64, u64, &[u8])| durable > batches;
+        if (end + 1..held.len()).any(|at| batch_at(&held[at..]).is_some_and(was_durable)) {
+            die(format!("{}: damaged at byte {end}, where it was durable", path.display()));
         }
-        let mut log = LogFile { path, file, synced, batches };
         if end < held.len() {
             eprintln!("raft.log: cut off a write that was not finished, at byte {end}");
-            let cut = log.file.set_len(end as u64);
-            log.check(cut);
         }
-        let sought = log.file.seek(SeekFrom::Start(end as u64)).map(drop);
-        log.check(sought);
-        log.sync(); // What we are about to rely on must be durable,
-        log.sync_folder(); // and so must its name.
+        // Written anew, as what we are about to rely on must be durable. After a sync that
+        // failed, what was read may be in memory only, and another sync would not write it.
+        let file = new_file(&path);
+        let mut log = LogFile { path, file, synced, batches, durable: 0 };
+        log.put_in_place(&held[..end]);
         (log, payloads)
     }
 
     fn add(&mut self, payload: &[u8]) {
-        let written = self.file.write_all(&batch(self.batches, payload));
+        let written = self.file.write_all(&batch(self.batches, self.durable, payload));
         self.check(written);
         self.batches += 1;
     }
@@ -295,17 +294,24 @@ impl LogFile {
         if self.synced {
             let synced = self.file.sync_data();
             self.check(synced);
+            self.durable = self.batches;
+            self.add(&[]);
         }
     }
 
     /// A new file with this batch alone, in place of the old one.
     fn replace(&mut self, payload: &[u8]) {
-        let path = self.path.with_extension("new");
-        self.file = or_die(&path, File::create(&path));
-        self.batches = 0;
-        self.add(payload);
+        self.file = new_file(&self.path);
+        (self.batches, self.durable) = (1, 0);
+        self.put_in_place(&batch(0, 0, payload));
+    }
+
+    /// Writes to the new file, which then gets the name of the old one.
+    fn put_in_place(&mut self, content: &[u8]) {
+        let written = self.file.write_all(content);
+        self.check(written);
         self.sync();
-        or_die(&path, std::fs::rename(&path, &self.path));
+        or_die(&self.path, std::fs::rename(beside(&self.path), &self.path));
         self.sync_folder();
     }
 
@@ -323,25 +329,37 @@ impl LogFile {
     }
 }
 
+/// An empty file beside that one.
+fn new_file(path: &Path) -> File {
+    let beside = beside(path);
+    or_die(&beside, File::create(&beside))
+}
+
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
 fn or_die<T>(path: &Path, done: std::io::Result<T>) -> T {
     done.unwrap_or_else(|error| die(format!("{}: {error}", path.display())))
 }
 
-fn batch(number: u64, payload: &[u8]) -> Vec<u8> {
-    let checked = [&number.to_le_bytes(), payload].concat();
+fn batch(number: u64, durable: u64, payload: &[u8]) -> Vec<u8> {
+    let checked = [&number.to_le_bytes(), durable.to_le_bytes().as_slice(), payload].concat();
     let length = (payload.len() as u32).to_le_bytes();
     [&MAGIC, &length, &checksum(&checked).to_le_bytes(), checked.as_slice()].concat()
 }
 
-/// The number and payload of a batch that begins here; None if there is no whole one.
-fn batch_at(held: &[u8]) -> Option<(u64, &[u8])> {
+/// Number, how many are durable, and payload of a batch that begins here; None if there is no
+/// whole one.
+fn batch_at(held: &[u8]) -> Option<(u64, u64, &[u8])> {
     if !held.starts_with(&MAGIC) {
         return None;
     }
     let length = u32::from_le_bytes(*held.get(4..)?.first_chunk()?) as usize;
     let sum = u32::from_le_bytes(*held.get(8..)?.first_chunk()?);
-    let checked = held.get(12..)?.get(..8 + length)?;
-    (checksum(checked) == sum).then_some((number(checked, 0)?, &checked[8..]))
+    let checked = held.get(12..)?.get(..16 + length)?;
+    let whole = checksum(checked) == sum;
+    whole.then_some((number(checked, 0)?, number(checked, 8)?, &checked[16..]))
 }
 
 fn number(part: &[u8], at: usize) -> Option<u64> {
