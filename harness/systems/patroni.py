@@ -25,10 +25,10 @@ Choices:
     The lock of the primary lives for 20 s, the shortest that Patroni takes. Primaries
     demote themselves if they can't renew it for some seconds (`retry_timeout` is 3 s).
 
-    A client asks its own node first whether it is a primary (`pg_is_in_recovery`),
-    then the others, and stays connected. So clients stay with a primary that is cut
-    off. The same errors are definite as on one server: a primary that demotes itself
-    ends its connections.
+    A client asks its own node first whether it can be written to, as libpq does for
+    `target_session_attrs`, then the others, and stays connected. So clients stay with a
+    primary that is cut off. The same errors are definite as on one server: a primary
+    that demotes itself ends its connections.
 
     A pid that PostgreSQL finds in its lock file is from the node's life before, in
     which all processes ended together. So a starting node removes that file.
@@ -328,7 +328,7 @@ class PatroniClient(SQLClient):
                 continue
             try:
                 with failures(always):
-                    if not await connection.fetchval("SELECT pg_is_in_recovery()"):
+                    if await connection.fetchval(_READ_ONLY) == "off":
                         return connection
             except NodeReply:
                 pass
@@ -352,7 +352,10 @@ async def _timeline(endpoint: Endpoint) -> int | None:
     return told if type(told) is int else 0
 
 
-_TIMELINE = """
+_READ_ONLY: Final = "SHOW transaction_read_only"
+"""Standbys answer "on". They refuse any SELECT at serializable."""
+
+_TIMELINE: Final = """
 SELECT CASE WHEN pg_is_in_recovery() THEN 0
     ELSE (SELECT timeline_id FROM pg_control_checkpoint()) END
 """
