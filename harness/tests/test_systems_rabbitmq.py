@@ -15,6 +15,7 @@ from harness.history import Op
 from harness.registry import find
 from harness.systems import amqp
 from harness.systems.rabbitmq import RabbitMQ, RabbitMQClient, needed
+from harness.tests.loopback import LoopbackNodes, eventually, loopback_nodes
 from harness.worlds.places import Endpoint, NodePlace
 
 if TYPE_CHECKING:
@@ -279,3 +280,45 @@ def test_a_broker_gets_what_its_applications_need_and_nothing_else(
     (tmp_path / "aten-1.2/ebin/aten.app").unlink()
     with pytest.raises(NotInstalledError, match="aten"):
         needed(tmp_path)
+
+
+def test_a_broker_keeps_what_it_confirmed_when_it_is_killed(tmp_path: Path) -> None:
+    system = RabbitMQ({"queue": "classic"})
+    try:
+        system.check_installed()
+    except NotInstalledError as error:
+        pytest.skip(str(error))
+
+    async def scenario(nodes: LoopbackNodes) -> None:
+        await system.prepare(list(nodes.places.values()))
+        client = system.client(QUEUE)
+        await client.open(nodes.places["n1"])
+        assert (await client.invoke(op("dequeue"))).value is None
+        for value in (1, 2, 3):
+            assert (await client.invoke(op("enqueue", value))).type == "ok"
+        assert (await client.invoke(op("dequeue"))).value == 1
+        await client.close()
+        nodes.kill("n1")
+        with pytest.raises(NodeReply, match="refused"):
+            await client.open(nodes.places["n1"])
+        await nodes.start("n1")
+        await client.open(nodes.places["n1"])
+        left = []
+
+        async def is_drained() -> bool:
+            # What was acknowledged may come again.
+            with contextlib.suppress(NodeReply):
+                left.append((await client.invoke(op("dequeue"))).value)
+            return {2, 3} <= set(left)
+
+        await eventually(is_drained, "2 and 3 come out", TEST_LIMIT_S)
+        await client.close()
+
+    async def limited() -> None:
+        async with (
+            asyncio.timeout(2 * TEST_LIMIT_S),
+            loopback_nodes(system, 1, tmp_path) as nodes,
+        ):
+            await scenario(nodes)
+
+    asyncio.run(limited())
