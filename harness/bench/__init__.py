@@ -8,6 +8,7 @@
     cluster.py       times of a cluster: up from nothing, and again after a kill
     loopback.py      operations a second of nodes without a network of ours
     reports.py       the rows of reports, and of a browser that opens them
+    results.py       the row of a folder of many runs
     runfolder.py     a run folder of any size, for reports
     peer.py          Porcupine, built from porcupine/main.go, on the same histories
     awdit.py         AWDIT, the peer for weak isolation

@@ -159,6 +159,20 @@ def report(run: str) -> dict[str, Any]:
     return {"seconds": seconds, "peak_mib": peak_mib(), "size_mib": size_mib}
 
 
+def make_results(folder: str, runs: int) -> dict[str, Any]:
+    """Make a results folder of so many runs."""
+    from harness.bench import results
+
+    return {"results": str(results.make_results(Path(folder), runs))}
+
+
+def results(results: str) -> dict[str, Any]:
+    """Index a results folder, and make pages about it; seconds by name."""
+    from harness.bench import results as measuring
+
+    return measuring.measure(results)
+
+
 def simulate(folder: str, first: int, count: int) -> dict[str, Any]:
     """Simulate five Raft nodes under all faults, and judge the runs, seed by seed.
 
@@ -192,7 +206,7 @@ def simulate(folder: str, first: int, count: int) -> dict[str, Any]:
 def tasks() -> dict[str, Task]:
     """All tasks by name."""
     found = (make, write, load, check, cluster, switch, make_run, report, simulate)
-    more = (loopback, make_transactions)
+    more = (loopback, make_transactions, make_results, results)
     return {task.__name__: task for task in (*found, *more)}
 
 
