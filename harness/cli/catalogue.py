@@ -6,6 +6,8 @@ import importlib
 from typing import Any
 
 from harness import registry
+from harness.errors import UsageError
+from harness.report import glossary
 from harness.run import asking
 from harness.systems import mutants, services
 
@@ -87,14 +89,47 @@ def _services(kind: str, plugin: registry.Plugin[Any]) -> dict[str, Any]:
     return {}
 
 
-def as_text() -> str:
-    """The tables for people: a line per plug-in, its options indented below."""
+def about(name: str) -> dict[str, Any]:
+    """All that is called `name`, by kind: plug-ins, models, mutants, an anomaly.
+
+    Raises:
+        UsageError: Nothing is.
+    """
+    tables = as_json()
+    found = {
+        title: same
+        for title, entries in tables.items()
+        if (same := [e for e in entries if name in _names_of(e)])
+    }
+    if told := glossary.entry(name):
+        found["anomalies"] = [
+            {"name": name, "summary": told.meaning, "source": told.source}
+        ]
+    if not found:
+        known = {
+            n for entries in tables.values() for e in entries for n in _names_of(e)
+        }
+        near = registry.nearest(name, [*sorted(known), *glossary.names()])
+        raise UsageError(
+            f"there is nothing called {name!r}{near}; splitbrain list has all plug-ins"
+        )
+    return found
+
+
+def _names_of(entry: dict[str, Any]) -> set[str]:
+    return {entry["name"], *entry.get("aliases", ())}
+
+
+def as_text(tables: dict[str, Any]) -> str:
+    """Tables for people: a line per plug-in, its options indented below."""
     lines = []
-    for title, entries in as_json().items():
+    for title, entries in tables.items():
         lines.append(title)
         width = max((len(entry["name"]) for entry in entries), default=0)
         for entry in entries:
             lines.append(f"  {entry['name'].ljust(width)}  {entry['summary']}")
+            if source := entry.get("source"):
+                lines.append(f"  {' ' * width}  Source: {source}")
             for verb in ("speaks", "needs"):
                 if named := entry.get(verb):
                     told = ", ".join(named)

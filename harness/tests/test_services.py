@@ -143,7 +143,7 @@ def test_the_list_tells_what_is_spoken_and_what_is_needed() -> None:
     assert spoken["launch:..."] == [services.EVERY]
     assert needed["kv"] == ["cas", "register"]
     assert {entry["name"] for entry in listed["services"]} == set(services.SERVICES)
-    assert "speaks whatever its nodes serve" in catalogue.as_text()
+    assert "speaks whatever its nodes serve" in catalogue.as_text(listed)
 
 
 # Whether nodes answer what their systems claim: every pair, in the simulator
