@@ -193,9 +193,9 @@ def test_an_anomaly_is_jumped_to_by_choice_by_button_and_by_address(
     assert tab.span() == near(chosen), "a second click of the same link"
     with Tab(browser, report.as_uri() + "#A1") as direct:
         assert direct.span() == near(chosen)
-    for odd in ("#A0", "#A99", "#Ax", "#A1e9", "#%00", "#t=x", "#t=-1", "#t=1e400"):
-        with Tab(browser, report.as_uri() + odd) as direct:
-            assert width_of(direct) > 0
+        for odd in ("A0", "A99", "Ax", "A1e9", "%00", "t=x", "t=-1", "t=1e400"):
+            direct.js("(odd) => { location.hash = odd; }", odd)
+            assert width_of(direct) > 0, odd
 
 
 def test_a_moment_of_the_table_of_faults_is_jumped_to(tab: Tab) -> None:
