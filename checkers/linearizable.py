@@ -24,9 +24,9 @@ Choices:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from checkers.linearizability import looks
+from checkers.linearizability import looks, orders
 from checkers.linearizability.budget import Budget, LimitExceeded
 from checkers.linearizability.calls import client_positions, partition
 from checkers.linearizability.explain import Explainer, with_initial
@@ -35,6 +35,7 @@ from checkers.linearizability.judge import AUTO, INSISTENCE, Judge
 from checkers.linearizability.ledger import Ledger
 from checkers.linearizability.models import find_model, model_name, parse_value
 from checkers.linearizability.processes import how_many, in_processes
+from checkers.linearizability.specification import freeze
 from checkers.linearizability.telling import ANOMALIES
 from harness.errors import UsageError
 from harness.history import HistoryError
@@ -44,12 +45,13 @@ from harness.registry import Option, Plugin, settings
 from harness.verdict import (
     CheckResult,
     Limits,
+    Orders,
     Verdict,
     nothing_to_judge,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from checkers.linearizability.accesses import Column
     from checkers.linearizability.specification import Model
@@ -131,6 +133,25 @@ class LinearizableChecker:
             remarks=(untried,) if untried else (),
             untried=untried,
         )
+
+    def orders(
+        self, history: History, keys: Collection[Any] | None, limits: Limits
+    ) -> Iterator[Orders]:
+        """Orders of some keys, or of all, the shortest keys first.
+
+        Raises:
+            HistoryError: The history holds operations that the model does not have.
+        """
+        budget = Budget(limits)
+        wanted = None if keys is None else set(map(freeze, keys))
+        try:
+            found = partition(history, self.model, wanted, budget)
+        except LimitExceeded as limit:
+            raise HistoryError(f"{history.source}: {limit}") from None
+        for calls in sorted(found.values(), key=len):
+            if len(calls):
+                key = history[calls[0].position].key if self.model.by_key else None
+                yield orders.shown(key, calls, self.model, budget)
 
     def nothing_shown(self, calls: int) -> CheckResult:
         """The result for a history that no object could have failed."""

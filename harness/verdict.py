@@ -11,7 +11,7 @@ import enum
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from harness.errors import UsageError
 
@@ -289,6 +289,62 @@ class Incremental(Protocol):
         leave out rules that need to see everything.
         """
         ...
+
+
+class Placed(NamedTuple):
+    """An operation in an order: its index, and the object after it, as text."""
+
+    op: int
+    after: str
+
+
+@dataclass(frozen=True)
+class Orders:
+    """The orders in which operations on one key may have taken effect.
+
+    Attributes:
+        key: The key, as the history has it.
+        calls: How many operations there are that constrain the object.
+        initial: The object before the first of them, as text.
+        orders: If the key has an order, that is the only one. Else some of the longest,
+            up to the end of the longest prefix that has any; they end in different
+            states. Empty if none was found.
+        stuck: The index of the operation that comes next in no order; None if there is
+            none.
+        states: In how many states the longest orders may end; 0 if that is not known.
+        why: Why there are no orders; a clause, empty if there are.
+    """
+
+    key: Any
+    calls: int
+    initial: str
+    orders: tuple[tuple[Placed, ...], ...] = ()
+    stuck: int | None = None
+    states: int = 0
+    why: str = ""
+
+
+@runtime_checkable
+class Ordering(Protocol):
+    """A checker that can show the orders that its verdict rests on."""
+
+    def orders(
+        self, history: History, keys: Collection[Any] | None, limits: Limits
+    ) -> Iterator[Orders]:
+        """The orders of some keys of `history`, or of all, the shortest keys first.
+
+        Raises:
+            UsageError: The history holds operations that this checker can't judge.
+        """
+        ...
+
+
+def ordering(checker: Checker) -> Ordering | None:
+    """The checker that shows orders: this one, or the one that it goes by."""
+    inner: object = checker
+    while inner is not None and not isinstance(inner, Ordering):
+        inner = getattr(inner, "checker", None)
+    return inner
 
 
 class _EveryName(frozenset[str]):

@@ -32,8 +32,10 @@ from checkers.linearizability.specification import (
     failed,
     freeze,
     happened,
+    in_order,
     malformed,
     show,
+    show_items,
     unknown_function,
 )
 from harness.override import override
@@ -154,6 +156,11 @@ class Line(Container):
         leaves = state[-1:] if self.newest_first else state[:1]
         return rest if leaves == (operation.result,) else ILLEGAL
 
+    @override
+    def shows(self, state: State) -> str:
+        assert isinstance(state, tuple)
+        return show_items(state) or "empty"
+
 
 @dataclass(frozen=True, slots=True)
 class FifoQueue(Line):
@@ -178,6 +185,16 @@ class Stack(Line):
 
 Contents = frozenset[tuple[Hashable, int]]
 """A multiset: items and how often each is there."""
+
+
+CONTENTS_MAX: Final = 3
+"""Possible contents of a bag that are shown."""
+
+
+def show_contents(contents: Contents) -> str:
+    """What is in a bag, each item as often as it is there."""
+    tally = Tally(dict(contents))
+    return show_items(sorted(tally.elements(), key=in_order)) or "empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +233,14 @@ class UnorderedQueue(Container):
     def first(self, items: Iterable[Hashable]) -> list[Hashable]:
         """The items that may leave next."""
         return list(items)
+
+    @override
+    def shows(self, state: State) -> str:
+        # Removes that never returned leave open what they took.
+        assert isinstance(state, frozenset)
+        few = sorted(map(show_contents, state))[:CONTENTS_MAX]
+        more = len(state) - len(few)
+        return " or ".join(few) + (f" or {more} others" if more else "")
 
     @override
     def read_only(self, operation: Operation) -> bool:
@@ -344,6 +369,11 @@ class GrowOnlySet(Model):
         if f == "contains":
             return f"{'finding' if result else 'missing'} of {show(element)}"
         return f"{f} of {show(element)}"
+
+    @override
+    def shows(self, state: State) -> str:
+        assert isinstance(state, frozenset)
+        return show_items(state) or "empty"
 
 
 @dataclass(frozen=True, slots=True)

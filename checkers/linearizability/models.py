@@ -42,6 +42,7 @@ from checkers.linearizability.specification import (
     failed,
     freeze,
     happened,
+    in_order,
     is_refusal,
     malformed,
     show,
@@ -291,6 +292,10 @@ class Mutex(Model):
     def noun(self, operation: Operation) -> str:
         return operation.f
 
+    @override
+    def shows(self, state: State) -> str:
+        return "held" if state else "free"
+
 
 @dataclass(frozen=True, slots=True)
 class FencedLock(Model):
@@ -348,6 +353,14 @@ class FencedLock(Model):
     @override
     def noun(self, operation: Operation) -> str:
         return f"{operation.f} with token {operation.argument}"
+
+    @override
+    def shows(self, state: State) -> str:
+        assert isinstance(state, tuple)
+        last, held = state
+        if held:
+            return f"held with token {show(last)}"
+        return "free" if last is None else f"free, last token {show(last)}"
 
 
 MICRO_OPERATIONS: Mapping[str, str] = {
@@ -415,6 +428,13 @@ class MultiRegister(Model):
             for f, key, value in operation.argument
         )
         return f"transaction [{micro}]"
+
+    @override
+    def shows(self, state: State) -> str:
+        assert isinstance(state, frozenset)
+        registers = dict(state)
+        keys = sorted(registers, key=in_order)
+        return ", ".join(f"{show(k)} = {show(registers[k])}" for k in keys) or "all nil"
 
 
 def micro_operations(op: Op) -> tuple[tuple[str, Hashable, Hashable], ...]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol
 
 from harness.history import HistoryError
@@ -120,6 +120,10 @@ class Model(Protocol):
         """The operation in words, as a noun: "read of 3"."""
         ...
 
+    def shows(self, state: State) -> str:
+        """A state as text: the value of a register, the items of a queue."""
+        return show(state)
+
 
 # Values
 
@@ -182,6 +186,28 @@ def show(value: Hashable) -> str:
     if len(text) <= SHOWN_MAX:
         return text
     return f"{text[: SHOWN_MAX // 2]} ... {text[-SHOWN_MAX // 2 :]}"
+
+
+ITEMS_MAX: Final = 12
+"""Items of a state that are shown; of more, those at both ends."""
+
+
+def show_items(items: Collection[Hashable]) -> str:
+    """Items with commas between them: "1, 2, 3"; a set's in one fixed order."""
+    if isinstance(items, frozenset):
+        items = sorted(items, key=in_order)
+    items, half = list(items), ITEMS_MAX // 2
+    if len(items) <= ITEMS_MAX:
+        return ", ".join(map(show, items))
+    left_out = f"... {len(items) - 2 * half} more ..."
+    return ", ".join([*map(show, items[:half]), left_out, *map(show, items[-half:])])
+
+
+def in_order(value: Hashable) -> tuple[bool, float, str]:
+    """Sorts values of any types: numbers by size, then the others by their text."""
+    if isinstance(value, int | float):
+        return False, value, ""
+    return True, 0, show(value)
 
 
 def plain(part: object) -> Any:

@@ -107,6 +107,9 @@ class UserOp:
     returned: bool
 
 
+INSTANCES_MAX: Final = 3
+"""Instances that are shown of a state."""
+
 _OPEN: Final = ("open",)
 """Stands for ANY in an `Operation`, which must not equal everything."""
 
@@ -215,6 +218,23 @@ class UserModel(Model):
                 return f"{f}{given} -> {show(value)}"
             case _:
                 return f"{f}{given}"
+
+    @override
+    def shows(self, state: State) -> str:
+        """The instances as the class writes them.
+
+        Raises:
+            HistoryError: The class's `repr` failed.
+        """
+        assert isinstance(state, frozenset)
+        try:
+            few = sorted(map(repr, state))[:INSTANCES_MAX]
+        except (Exception, SystemExit) as problem:  # all of it is bad input
+            raise HistoryError(
+                f"{self.name}: repr raised {type(problem).__name__}: {problem}"
+            ) from problem
+        more = len(state) - len(few)
+        return " or ".join(few) + (f" or {more} others" if more else "")
 
 
 # Loading
