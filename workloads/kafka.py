@@ -6,12 +6,16 @@ it has come (`commit`). The next client that is assigned the key begins there. A
 end every thread is assigned all keys and polls until it has seen all messages that were
 acknowledged.
 
+With `txn`, messages are sent in transactions, which poll, too, and of which every
+fourth is aborted in the end: none of its messages may be polled.
+
 Operations have the form of Jepsen's kafka tests (`checkers.logs.steps`), in which a
 poll doesn't say where it begins. The client knows that, and here the codec keeps it for
 each client. A client that crashed, or is assigned a new key, begins at the offset
 that was committed.
 
-Promise: every acknowledged message is polled by everybody, once and in order (`kafka`).
+Promise: every acknowledged message is polled by everybody, once and in order, and none
+of an aborted transaction (`kafka`).
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import NodeReply
-from harness.options import Whole
+from harness.options import Flag, Whole
 from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.workload import WireCodec, Workload
@@ -51,7 +55,17 @@ OPTIONS = (
         "final polls of a thread that bring nothing new",
         Whole(1, 10_000),
     ),
+    Option("txn", "false", "send in transactions, which poll, too", Flag()),
+    Option(
+        "micro_ops_max",
+        "4",
+        "sends and polls in a transaction, at most",
+        Whole(1, 1000),
+    ),
 )
+
+ABORTED = 0.25
+"""The share of transactions that are aborted."""
 
 Pairs = list[list[Any]]
 """[offset, message] each."""
@@ -78,6 +92,8 @@ class KafkaCodec(WireCodec):
                 return {"type": "send", "key": key, "msg": message}
             case "poll":
                 return {"type": "poll", "offsets": dict(places)}
+            case "txn":
+                return {"type": "log_txn", "txn": op.value, "offsets": dict(places)}
             case "assign":
                 return {"type": "list_committed_offsets", "keys": op.value}
             case _:
@@ -86,7 +102,11 @@ class KafkaCodec(WireCodec):
 
     @override
     def completion(self, op: Op, body: Mapping[str, Any]) -> Op:
-        wanted = {"assign": "list_committed_offsets", "commit": "commit_offsets"}
+        wanted = {
+            "assign": "list_committed_offsets",
+            "commit": "commit_offsets",
+            "txn": "log_txn",
+        }
         if body.get("type") != f"{wanted.get(op.f, op.f)}_ok":
             raise NodeReply(
                 definite=False, text=f"answered {op.f} with {body.get('type')!r}"
@@ -95,17 +115,30 @@ class KafkaCodec(WireCodec):
             case "send":
                 _, key, message = op.value[0]
                 offset = _offset(body.get("offset"))
-                self.acknowledged[key] = max(self.acknowledged.get(key, -1), offset)
+                self._acknowledge(key, offset)
                 return op.ok([["send", key, [offset, message]]])
             case "poll":
                 polled = _polled(body.get("msgs"))
                 self._advance(op, polled)
                 return op.ok([["poll", polled]])
+            case "txn":
+                done = _done(op.value, body.get("txn"))
+                if ["abort"] in done:
+                    return op.fail("aborted")
+                for kind, *result in done:
+                    if kind == "send":
+                        self._acknowledge(result[0], result[1][0])
+                    else:
+                        self._advance(op, result[0])
+                return op.ok(done)
             case "assign":
                 self._assign(op, body.get("offsets"))
                 return op.ok(op.value)
             case _:
                 return op.ok()
+
+    def _acknowledge(self, key: str, offset: int) -> None:
+        self.acknowledged[key] = max(self.acknowledged.get(key, -1), offset)
 
     def _advance(self, op: Op, polled: Mapping[str, Pairs]) -> None:
         places = self.places.setdefault(op.process, {})
@@ -167,6 +200,32 @@ def _polled(messages: Any) -> dict[str, Pairs]:
     return messages
 
 
+def _done(asked: list[list[Any]], told: Any) -> list[list[Any]]:
+    """The parts of a transaction with what they brought.
+
+    Raises:
+        NodeReply: Indefinite, if they are not those that were asked for.
+    """
+    if not isinstance(told, list) or len(told) != len(asked):
+        raise NodeReply(definite=False, text=f"did {told!r:.60} as a transaction")
+    done: list[list[Any]] = []
+    for wanted, part in zip(asked, told, strict=True):
+        match wanted, part:
+            case ["send", key, message], ["send", same, [offset, sent]] if (
+                same == key and sent == message
+            ):
+                done.append(["send", key, [_offset(offset), message]])
+            case ["poll"], ["poll", messages]:
+                done.append(["poll", _polled(messages)])
+            case ["abort"], ["abort"]:
+                done.append(["abort"])
+            case _:
+                raise NodeReply(
+                    definite=False, text=f"did {part!r:.60} for {wanted!r:.60}"
+                )
+    return done
+
+
 class _CatchUp(Flow):
     """Every thread is assigned all keys and polls until it has caught up."""
 
@@ -222,20 +281,23 @@ class Kafka(Workload):
     """The workload that this module describes."""
 
     name = "kafka"
-    requires = frozenset({"log"})
+    requires: frozenset[str] = frozenset({"log"})
     idempotent: frozenset[str] = frozenset({"poll", "assign", "commit"})
 
     def __init__(self, options: Mapping[str, str]) -> None:
         given = settings(self.name, OPTIONS, options)
         self.keys = [str(i) for i in range(given["keys"])]
         self.polls_in_vain: int = given["polls_in_vain_max"]
+        self.micro_ops_max: int = given["micro_ops_max"] if given["txn"] else 0
+        if given["txn"]:
+            self.requires = frozenset({"log", "log-txn"})
         self._codec = KafkaCodec()
         self.codec: WireCodec = self._codec
         self._sent = 0
 
     @override
     def generator(self, concurrency: int) -> Generator:
-        """Sends and polls; now and then a commit, or an assignment of other keys."""
+        """Sends (or transactions) and polls; now and then a commit, or other keys."""
         self._sent = 0
 
         def draw(random: Random) -> Invocation:
@@ -245,12 +307,24 @@ class Kafka(Workload):
                 return Invocation("assign", sorted(random.sample(self.keys, count)))
             if chance < 0.10:
                 return Invocation("commit")
-            if chance < 0.55:
+            if chance < (0.30 if self.micro_ops_max else 0.55):
                 return Invocation("poll", [["poll"]])
-            self._sent += 1
-            return Invocation("send", [["send", random.choice(self.keys), self._sent]])
+            if self.micro_ops_max:
+                return Invocation("txn", self._txn(random))
+            return Invocation("send", [self._send(random)])
 
         return from_function(draw)
+
+    def _send(self, random: Random) -> list[Any]:
+        self._sent += 1
+        return ["send", random.choice(self.keys), self._sent]
+
+    def _txn(self, random: Random) -> list[list[Any]]:
+        parts = [
+            ["poll"] if random.random() < 0.3 else self._send(random)
+            for _ in range(random.randint(1, self.micro_ops_max))
+        ]
+        return [*parts, ["abort"]] if random.random() < ABORTED else parts
 
     @override
     def final_generator(self, concurrency: int) -> Generator:

@@ -2,7 +2,8 @@
 
     {:f :send, :value [[:send k v]]}      ok: [[:send k [offset v]]]
     {:f :poll, :value [[:poll]]}          ok: [[:poll {k [[offset v] ...]}]]
-    {:f :txn,  :value [...]}              both, as one transaction
+    {:f :txn,  :value [...]}              both, as one transaction; [:abort] at the
+                                          end takes it back, so that it fails
     {:f :assign, :value [k ...]}          also :subscribe; from now on only these keys
     {:f :commit}                          how far a client has come; changes no log
 
@@ -149,12 +150,12 @@ def _read_transaction(history: History, steps: Steps, step: Step, told: Op) -> N
             polled = micro_op[1] if len(micro_op) == 2 else None
             step.asks = True
             _read_poll(history, steps, step, told, {} if polled is None else polled)
-        else:
+        elif kind != "abort" or len(micro_op) > 1:
             raise bad_op(
                 history,
                 told,
                 f"{micro_op!r:.60} is neither ['send', key, message] nor ['poll', "
-                "{key: [[offset, message], ...]}]",
+                "{key: [[offset, message], ...]}] nor ['abort']",
             )
     if isinstance(asked, list | tuple) and len(asked) == len(told.value):
         for before, after in zip(asked, told.value, strict=True):

@@ -28,6 +28,9 @@ under `acks=1` only: under `all` it also answers a message that was appended, an
 replicas were awaited when the leader changed. All others leave the outcome open. What
 reads, or keeps a group's offsets, changes no log, so it failed.
 
+Transactions: `kafka_transactions`. A transaction that polls does not commit offsets; a
+client's places are its own.
+
 A node serves clients and brokers at its own port, and controllers at the port above.
 """
 
@@ -40,6 +43,7 @@ import functools
 import json
 import shutil
 import time
+import uuid
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -58,6 +62,8 @@ from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.systems import cells, kafka_protocol, kafka_records
 from harness.systems.kafka_protocol import Broker, KafkaError
+from harness.systems.kafka_records import NOBODY
+from harness.systems.kafka_transactions import Transactions
 from harness.systems.services import EVERY
 from harness.systems.software import VERSION, Maven, Recipe, Software
 from harness.systems.translated import TranslatedClient
@@ -117,16 +123,19 @@ SOFTWARE = Software(
             ),
             "classes/KafkaNode.class",
         ),
-        Recipe(
-            "4.1.0",
-            Maven(
-                (
-                    "org.apache.kafka:kafka_2.13:{version}",
-                    "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",
+        *(
+            Recipe(
+                version,
+                Maven(
+                    (
+                        "org.apache.kafka:kafka_2.13:{version}",
+                        "org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",
+                    ),
+                    sources=SOURCES,
                 ),
-                sources=SOURCES,
-            ),
-            "classes/KafkaNode.class",
+                "classes/KafkaNode.class",
+            )
+            for version in ("4.1.0", "4.2.2")
         ),
     ),
 )
@@ -201,7 +210,7 @@ class Kafka:
     name = "kafka"
     faults = frozenset({EVERY})
     rungs = frozenset({"switch"})  # One address book for all nodes.
-    services = frozenset({"log"})
+    services = frozenset({"log", "log-txn"})
     usual_nodes = 3
     software = SOFTWARE
     invariants: tuple[str, ...] = ()
@@ -275,12 +284,14 @@ class Kafka:
             "transaction.state.log.replication.factor": replicas,
             "transaction.state.log.min.isr": min_isr,
             "transaction.state.log.num.partitions": 1,
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms": 500,
             # Runs last a minute: what takes Kafka half of one takes a tenth of it here.
             "broker.heartbeat.interval.ms": 300,
             "broker.session.timeout.ms": 3000,
             "replica.lag.time.max.ms": 3000,
             "replica.socket.timeout.ms": 3000,
             "controller.socket.timeout.ms": 3000,
+            "request.timeout.ms": 1500,
             "connections.max.idle.ms": 60_000,
             "socket.connection.setup.timeout.ms": 1000,
             "num.network.threads": 2,
@@ -301,7 +312,7 @@ class Kafka:
         return known is not None and broker_id(place, place.name) in known.brokers
 
     async def prepare(self, places: Sequence[NodePlace]) -> None:
-        """Wait until all brokers know each other, and groups have a coordinator.
+        """Wait until all brokers know each other, and who coordinates.
 
         Raises:
             Timeout: It takes too long.
@@ -353,6 +364,9 @@ class KafkaClient(TranslatedClient):
         self._brokers: dict[str, Broker] = {}
         self._leaders: dict[str, str] = {}
         self._coordinator: str | None = None
+        self._transactions = Transactions(
+            f"splitbrain-{uuid.uuid4()}", self._find_transactions, patiently
+        )
 
     @override
     async def open(self, place: NodePlace) -> None:
@@ -370,6 +384,9 @@ class KafkaClient(TranslatedClient):
             case "send":
                 offset = await self._send(topic_of(body["key"]), body["msg"])
                 return {"type": "send_ok", "offset": offset}
+            case "log_txn":
+                done = await self._transact(body["txn"], body["offsets"])
+                return {"type": "log_txn_ok", "txn": done}
             case "poll":
                 return {"type": "poll_ok", "msgs": await self._poll(body["offsets"])}
             case "commit_offsets":
@@ -398,17 +415,74 @@ class KafkaClient(TranslatedClient):
         Raises:
             NodeReply: It is refused (definite), or nobody knows.
         """
-        leader = await self._leader(topic)
-        batch = kafka_records.encoded([json.dumps(message).encode()], now_ms())
         try:
-            with self._forgetting(topic):
-                return await kafka_protocol.produce(
-                    self._brokers[leader], topic, batch, self._acks, PRODUCE_WAIT_MS
-                )
+            return await self._produce(topic, message)
         except KafkaError as error:
             refused = REFUSED if self._acks == -1 else REFUSED_AT_ONCE
             definite = error.code in refused
             raise NodeReply(definite=definite, text=str(error)) from error
+
+    async def _produce(
+        self, topic: str, message: Any, *, in_transaction: bool = False
+    ) -> int:
+        """The offset of a message, once it is acknowledged.
+
+        Raises:
+            KafkaError: It is not.
+            NodeReply: It never left (definite), or nobody knows.
+        """
+        leader = await self._leader(topic)
+        producer, sequence, name, acks = NOBODY, -1, None, self._acks
+        if in_transaction:
+            producer, sequence = await self._transactions.add(topic)
+            name, acks = self._transactions.name, -1
+        batch = kafka_records.encoded(
+            [json.dumps(message).encode()],
+            now_ms(),
+            producer,
+            sequence,
+            transactional=in_transaction,
+        )
+        with self._forgetting(topic):
+            return await kafka_protocol.produce(
+                self._brokers[leader], topic, batch, acks, PRODUCE_WAIT_MS, name
+            )
+
+    async def _transact(
+        self, asked: Sequence[Sequence[Any]], places: Mapping[str, int]
+    ) -> list[list[Any]]:
+        """What the parts of a transaction brought, once that is committed or aborted.
+
+        Raises:
+            NodeReply: It is aborted, against its wish (definite), or nobody knows.
+        """
+        await self._transactions.begin()
+        places = dict(places)
+        done: list[list[Any]] = []
+        try:
+            for part in asked:
+                match part:
+                    case ["send", key, message]:
+                        topic = topic_of(key)
+                        offset = await self._produce(
+                            topic, message, in_transaction=True
+                        )
+                        done.append(["send", key, [offset, message]])
+                    case ["poll"]:
+                        polled = await self._poll(places)
+                        places |= {k: m[-1][0] + 1 for k, m in polled.items() if m}
+                        done.append(["poll", polled])
+                    case _:
+                        done.append([*part])
+        except (KafkaError, NodeReply) as error:
+            await self._transactions.give_up()
+            # Nobody has asked for the commit of what was sent.
+            raise NodeReply(definite=True, text=str(error)) from error
+        if ["abort"] in done:
+            await self._transactions.abort()
+        else:
+            await self._transactions.commit()
+        return done
 
     async def _leader(self, topic: str) -> str:
         """Who leads a topic, which is created if need be.
@@ -531,6 +605,12 @@ class KafkaClient(TranslatedClient):
             return answer
 
         return await patiently(once)
+
+    async def _find_transactions(self) -> Broker:
+        """The coordinator of transactions; raises KafkaError or NodeReply."""
+        name = self._transactions.name
+        found = await kafka_protocol.find_coordinator(self._own(), name, of_txn=True)
+        return self._broker(self._name_of(found))
 
     @contextlib.contextmanager
     def _forgetting(self, *topics: str) -> Iterator[None]:
@@ -655,7 +735,8 @@ async def lacks(places: Sequence[NodePlace]) -> str:
     broker = Broker(places[0].listen)
     try:
         async with asyncio.timeout(CONTROL_TIMEOUT_S):
-            await kafka_protocol.find_coordinator(broker, GROUP)
+            for of_txn in (False, True):
+                await kafka_protocol.find_coordinator(broker, GROUP, of_txn=of_txn)
     except (KafkaError, NodeReply, TimeoutError) as error:
         return f"no coordinator: {error}"
     finally:

@@ -6,7 +6,8 @@ client's libraries retry and reconnect on their own, which a history can't tell 
 what the brokers did.
 
 Requests have the oldest versions that Kafka 4 still answers (KIP-896), which have all
-that is needed, and no tagged fields.
+that is needed, and no tagged fields. One has a newer version, too, which brokers answer
+that have Kafka's second version of transactions (KIP-890).
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from harness.errors import NodeReply
+from harness.systems.kafka_records import (
+    Producer,
+    read_unsigned_varint,
+    unsigned_varint,
+)
 from harness.systems.streams import Streams
 
 if TYPE_CHECKING:
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
     from harness.worlds.places import Endpoint
 
 FRAME_BYTES_MAX: Final = 8 << 20
+NO_TAGS: Final = b"\0"
 
 OUT_OF_RANGE: Final = 1
 UNKNOWN_TOPIC: Final = 3
@@ -52,6 +59,7 @@ ERRORS: Final = {
     38: "INVALID_REPLICATION_FACTOR",
     41: "NOT_CONTROLLER",
     45: "OUT_OF_ORDER_SEQUENCE_NUMBER",
+    46: "DUPLICATE_SEQUENCE_NUMBER",
     47: "INVALID_PRODUCER_EPOCH",
     48: "INVALID_TXN_STATE",
     49: "INVALID_PRODUCER_ID_MAPPING",
@@ -80,7 +88,12 @@ METADATA: Final = Api(3, 4)
 OFFSET_COMMIT: Final = Api(8, 2)
 OFFSET_FETCH: Final = Api(9, 1)
 FIND_COORDINATOR: Final = Api(10, 1)
+API_VERSIONS: Final = Api(18, 0)
 CREATE_TOPICS: Final = Api(19, 2)
+INIT_PRODUCER_ID: Final = Api(22, 1)
+ADD_PARTITIONS_TO_TXN: Final = Api(24, 1)
+END_TXN: Final = Api(26, 1)
+END_TXN_AND_BUMP: Final = Api(26, 5)
 
 
 class KafkaError(Exception):
@@ -106,8 +119,21 @@ class Broker:
         """Drop the connection without waiting for the other side."""
         await self._streams.close()
 
-    async def ask(self, api: Api, body: bytes, read: Callable[[Cursor], T]) -> T:
+    async def ask(
+        self,
+        api: Api,
+        body: bytes,
+        read: Callable[[Cursor], T],
+        *,
+        flexible: bool = False,
+    ) -> T:
         """Send a request; returns what `read` finds in the answer.
+
+        Args:
+            api: Its kind.
+            body: What follows its header.
+            read: Reads what follows the header of the answer.
+            flexible: Whether headers end in tagged fields; none are sent.
 
         Raises:
             KafkaError: `read` found an error.
@@ -116,10 +142,14 @@ class Broker:
         reader, writer = await self._streams.connected()
         self._number = self._number % 0x7FFFFFFF + 1
         head = number(api.key, 2) + number(api.version, 2) + number(self._number, 4)
-        writer.write(sized(head + text("splitbrain") + body))
+        head += text("splitbrain") + (NO_TAGS if flexible else b"")
+        writer.write(sized(head + body))
         answered = False
         try:
-            found = read(answer_to(self._number, await frame(reader)))
+            answer = answer_to(self._number, await frame(reader))
+            if flexible:
+                answer.skip_tags()
+            found = read(answer)
             answered = True
         except KafkaError:
             answered = True
@@ -187,6 +217,16 @@ class Cursor:
             raise ValueError(f"an array of {count} elements")
         return [read() for _ in range(count)]
 
+    def skip_tags(self) -> None:
+        """Pass over tagged fields, which nobody here knows."""
+        for _ in range(self._unsigned()):
+            self._unsigned()
+            self.take(self._unsigned())
+
+    def _unsigned(self) -> int:
+        found, self._at = read_unsigned_varint(self._data, self._at)
+        return found
+
     def check(self) -> None:
         """Raises KafkaError if the next number is the code of an error."""
         if code := self.number(2):
@@ -204,6 +244,12 @@ def text(value: str | None) -> bytes:
         return number(-1, 2)
     data = value.encode()
     return number(len(data), 2) + data
+
+
+def compact(value: str) -> bytes:
+    """A text, in requests with tagged fields."""
+    data = value.encode()
+    return unsigned_varint(len(data) + 1) + data
 
 
 def sized(data: bytes) -> bytes:
@@ -455,3 +501,104 @@ async def committed_offsets(
         return {name: offset for name, offset in found if offset >= 0}
 
     return await broker.ask(OFFSET_FETCH, text(group) + array(asked), read)
+
+
+async def bumps_epochs(broker: Broker) -> bool:
+    """Whether the end of a transaction gives its producer a new epoch (KIP-890).
+
+    Raises as `Broker.ask` does.
+    """
+
+    def read(answer: Cursor) -> bool:
+        answer.check()
+        known = answer.array(lambda: [answer.number(2) for _ in range(3)])
+        return any(
+            key == END_TXN_AND_BUMP.key and newest >= END_TXN_AND_BUMP.version
+            for key, _, newest in known
+        )
+
+    return await broker.ask(API_VERSIONS, b"", read)
+
+
+async def init_producer(broker: Broker, transaction: str, timeout_ms: int) -> Producer:
+    """A producer with a new epoch, after its open transaction, if any, is aborted.
+
+    Raises as `Broker.ask` does.
+
+    Args:
+        broker: The coordinator of its transactions.
+        transaction: The name under which they go.
+        timeout_ms: After how long the coordinator aborts one that is left open.
+    """
+
+    def read(answer: Cursor) -> Producer:
+        answer.number(4)
+        answer.check()
+        return Producer(answer.number(8), answer.number(2))
+
+    body = text(transaction) + number(timeout_ms, 4)
+    return await broker.ask(INIT_PRODUCER_ID, body, read)
+
+
+async def add_to_transaction(
+    broker: Broker, transaction: str, producer: Producer, topic: str
+) -> None:
+    """Let the transaction have a topic, before anything is sent to that.
+
+    `broker` coordinates it; raises as `Broker.ask` does.
+    """
+
+    def read(answer: Cursor) -> None:
+        def partition() -> None:
+            answer.number(4)
+            answer.check()
+
+        def of_topic() -> None:
+            answer.text()
+            answer.array(partition)
+
+        answer.number(4)
+        answer.array(of_topic)
+
+    topics = array([text(topic) + array([number(0, 4)])])
+    body = text(transaction) + _encoded(producer) + topics
+    await broker.ask(ADD_PARTITIONS_TO_TXN, body, read)
+
+
+async def end_transaction(
+    broker: Broker,
+    transaction: str,
+    producer: Producer,
+    *,
+    commits: bool,
+    bumps: bool,
+) -> Producer:
+    """Commit a transaction, or abort it; raises as `Broker.ask` does.
+
+    Args:
+        broker: Its coordinator.
+        transaction: The name under which it goes.
+        producer: Whose it is.
+        commits: Whether to commit it.
+        bumps: Whether `bumps_epochs`.
+
+    Returns:
+        The producer of the next transaction.
+    """
+    name = compact(transaction) if bumps else text(transaction)
+    body = name + _encoded(producer) + number(int(commits), 1)
+
+    def read(answer: Cursor) -> Producer:
+        answer.number(4)
+        answer.check()
+        if not bumps:
+            return producer
+        return Producer(answer.number(8), answer.number(2))
+
+    if not bumps:
+        return await broker.ask(END_TXN, body, read)
+    return await broker.ask(END_TXN_AND_BUMP, body + NO_TAGS, read, flexible=True)
+
+
+def _encoded(producer: Producer) -> bytes:
+    return number(producer.number, 8) + number(producer.epoch, 2)

@@ -55,6 +55,7 @@ SERVICES: Final[Mapping[str, str]] = {
     "propose": "values are proposed to instances, and chosen ones are learned",
     "broadcast": "messages go to all nodes, which tell what they delivered, in order",
     "log": "messages are sent to logs and polled by offset; offsets are committed",
+    "log-txn": "transactions send to logs and poll them, and take effect as a whole",
     "grow-set": "elements are added to one set on all nodes, and the set is read",
     "pn-counter": "one counter on all nodes goes up and down, and is read",
     "gossip": "messages go to all nodes, in any order, and nodes tell what they have",
