@@ -210,6 +210,14 @@ class Recording:
             samples.setdefault(clock.node, []).append((clock.time, offset_ns))
         return {node: sorted(known) for node, known in samples.items()}
 
+    @cached_property
+    def shrunk_faults(self) -> list[Fault] | None:
+        """The faults of the smallest experiment that fails so; None without one."""
+        if not (self.path / SHRUNK).is_file():
+            return None
+        lines = Salvage((self.path / SHRUNK).parent).lines("faults.jsonl", FaultLine)
+        return [_fault(life, {}) for life in lives(lines)[0]]
+
     def event(self, op: Op) -> Call:
         """An observation, moved to the time of the run; its time is -1 if unknown."""
         start_ns, time_ns = self.run.get("start_mono_ns"), -1

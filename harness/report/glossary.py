@@ -674,6 +674,40 @@ PROMISES: Mapping[str, str] = {
 }
 """Checker -> what it holds the system to, as a clause."""
 
+MODELS: Mapping[str, str] = {
+    "read-uncommitted": "transactions don't overwrite each other's writes in a circle",
+    "read-committed": "transactions read only what others have committed",
+    "monotonic-atomic-view": (
+        "once a transaction sees a part of another one, it sees all of it from then on"
+    ),
+    "cursor-stability": "what a transaction has read is not overwritten unseen",
+    "read-atomic": "a transaction sees all of another one's writes, or none",
+    "causal": "whoever sees an effect sees its causes",
+    "PRAM": "everybody sees one client's writes in the order in which it made them",
+    "read-your-writes": "a client sees its own writes",
+    "monotonic-reads": "what a client sees never goes back",
+    "monotonic-writes": "a client's writes take effect in the order it made them",
+    "writes-follow-reads": "a write comes after what its client had read",
+    "repeatable-read": "what a transaction has read stays so until it is over",
+    "parallel-snapshot-isolation": (
+        "a transaction reads a snapshot, and nobody replaces what it replaces"
+    ),
+    "snapshot-isolation": (
+        "a transaction reads one snapshot, and nobody replaces meanwhile what it "
+        "replaces"
+    ),
+    "serializable": "transactions behave as if they ran one after another",
+    "strong-session-serializable": (
+        "transactions behave as if they ran one after another, each client's in its "
+        "order"
+    ),
+    "strict-serializable": (
+        "transactions behave as if they ran one after another, and none before one "
+        "that was over when it began"
+    ),
+}
+"""Consistency model -> what it demands, as a clause; the rest are named alone."""
+
 
 def entry(name: str) -> Entry | None:
     """The entry of an anomaly; None if there is none, as of a user's own checker."""

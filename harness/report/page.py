@@ -22,7 +22,17 @@ import jinja2
 from markupsafe import Markup
 
 from harness.faults.states import Effect
-from harness.report import chances, columns, figures, spacetime, story, tally, witness
+from harness.report import (
+    chances,
+    columns,
+    figures,
+    glossary,
+    sentences,
+    spacetime,
+    story,
+    tally,
+    witness,
+)
 from harness.report.folder import (
     SHRUNK,
     load,
@@ -81,6 +91,7 @@ def write_report(run_dir: Path) -> Path:
     page = render(
         "report.html",
         story=told,
+        sentences=sentences.told(told),
         folder=folder,
         script=script(),
         data=trusted(columns.inline_json(data)),
@@ -165,6 +176,7 @@ def environment(find: Callable[[str], str]) -> jinja2.Environment:
         "chart_of_chances": chances.chart,
         "edge_text": witness.edge_text,
         "who": witness.who,
+        "meaning": glossary.entry,
         "script_hash": script_hash,
         "ANOMALIES_OPEN": ANOMALIES_OPEN,
         "TABLE_CALLS_MAX": TABLE_CALLS_MAX,

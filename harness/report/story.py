@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from harness.report import events, figures, tally
+from harness.report import clarity, events, figures, tally
 from harness.report.figures import plural
 from harness.report.folder import mapping, number, sequence, string, whole
 from harness.report.witness import Witness, resolve
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from harness.faults.states import Effect
+    from harness.report.clarity import Group
     from harness.report.folder import Call, Fault, Recording
     from harness.report.tally import Tally
 
 STATES = ("valid", "invalid", "unknown", "harness", "unjudged")
 """The states of the banner; an `unjudged` run was never analysed."""
 
-ANOMALIES_SHOWN_MAX = 12
+RESOLVED_MAX = 500
+"""Anomalies of which the clearest are chosen."""
+
 ITEMS_SHOWN_MAX = 24
 REMARK_CHARS_MAX = 400
 
@@ -89,7 +92,7 @@ class Story:
         why: One or two sentences that give the reason.
         expected: "valid", "invalid" or "unknown"; "" without an expectation.
         as_expected: Whether the verdict is the expected one; None without expectation.
-        anomalies: The first anomalies that checkers explained.
+        groups: The anomalies that checkers explained, by checker and name.
         explained: How many anomalies they explained.
     """
 
@@ -99,10 +102,20 @@ class Story:
     why: str
     expected: str
     as_expected: bool | None
-    anomalies: list[Witness]
+    groups: list[Group]
     explained: int
     fault_kinds: list[FaultKind]
     harness_errors: list[str] = field(default_factory=list)
+
+    @cached_property
+    def anomalies(self) -> list[Witness]:
+        """The anomalies that are shown, in their order."""
+        return [witness for group in self.groups for witness in group.shown]
+
+    @property
+    def unsorted(self) -> int:
+        """How many explained anomalies were too many to choose from."""
+        return max(0, self.explained - RESOLVED_MAX)
 
     @cached_property
     def found(self) -> Tally:
@@ -215,8 +228,8 @@ def tell(folder: Recording) -> Story:
     errors = harness_errors(folder)
     state = _state(folder, errors)
     found = list(found_anomalies(verdict))
-    told = [tell_anomaly(folder, *pair) for pair in found[:ANOMALIES_SHOWN_MAX]]
-    headline, why = _HEADLINES[state](folder, kinds, told, errors)
+    groups = _told(folder, found[:RESOLVED_MAX])
+    headline, why = _HEADLINES[state](folder, kinds, [g.first for g in groups], errors)
     expected = string(verdict.get("expected") or folder.test.get("expected"))
     if expected not in {"valid", "invalid", "unknown"}:
         expected = ""
@@ -227,7 +240,7 @@ def tell(folder: Recording) -> Story:
         why=why,
         expected=expected,
         as_expected=(state == expected) if expected and state != "unjudged" else None,
-        anomalies=told,
+        groups=groups,
         explained=len(found),
         fault_kinds=kinds,
         harness_errors=errors,
@@ -404,15 +417,28 @@ def found_in(verdict: Mapping[str, Any]) -> Tally:
     return tally.together(tally.of_json(result) for _, result in checkers(verdict))
 
 
-def tell_anomaly(
-    folder: Recording, checker: str, anomaly: Mapping[str, Any]
-) -> Witness:
+def _told(folder: Recording, found: list[tuple[str, dict[str, Any]]]) -> list[Group]:
+    """Anomalies in groups; those that are shown have the events and faults around."""
+    groups = clarity.grouped(_resolved(folder, *each) for each in found)
+    return [
+        group._replace(
+            first=_surrounded(folder, group.first),
+            alike=tuple(_surrounded(folder, each) for each in group.alike),
+        )
+        for group in groups
+    ]
+
+
+def _resolved(folder: Recording, checker: str, anomaly: Mapping[str, Any]) -> Witness:
     """An anomaly with the operations or events that its indices refer to."""
     result = mapping(mapping(folder.verdict.get("checkers")).get(checker))
     is_observed = result.get("over") == OBSERVATIONS
     call_at = _event_at(folder) if is_observed else _call_at(folder)
-    witness = resolve(anomaly, call_at, checker)
-    witness = events.surround(folder, witness, anomaly)
+    return replace(resolve(anomaly, call_at, checker), raw=anomaly)
+
+
+def _surrounded(folder: Recording, witness: Witness) -> Witness:
+    witness = events.surround(folder, witness, witness.raw)
     return replace(
         witness, faults=_faults_during(folder, witness), end_ns=folder.end_ns
     )

