@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
-from harness.report import spacetime, tally, witness
+from harness.report import clarity, glossary, spacetime, tally, witness
 from harness.visible import visible, visible_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from harness.judge.check import FileResult
+    from harness.report.clarity import Group
     from harness.report.witness import Witness
 
 FILES_MAX = 100
@@ -39,7 +40,7 @@ class Explained:
     file: str
     verdict: str
     said: str
-    witnesses: list[Witness]
+    groups: list[Group]
     names: list[str]
     found: str
     more: int
@@ -57,14 +58,11 @@ class Explanations:
         Raises:
             UsageError: A file can't be written.
         """
-        found = result.result.anomalies
-        witnesses: list[Witness] = []
+        groups: list[Group] = []
         if result.history is not None:
             call_at = witness.calls_of(result.history)
-            witnesses = [
-                witness.resolve(anomaly.as_json(), call_at)
-                for anomaly in found[:FILES_MAX]
-            ]
+            groups = clarity.of_result(result.result, call_at, FILES_MAX, FILES_MAX)
+        witnesses = [told for group in groups for told in group.shown]
         digits = len(str(len(witnesses)))
         names = [
             f"{place}/{number:0{max(2, digits)}}-{_file_name(told.name)}"
@@ -85,10 +83,12 @@ class Explanations:
             visible_line(result.file),
             verdict,
             said,
-            witnesses,
+            groups,
             names,
             str(counted),
-            counted.total - len(witnesses),
+            counted.total
+            - len(result.result.anomalies)
+            + sum(group.more for group in groups),
         )
 
     def finish(self, told: Sequence[Explained]) -> Path:
@@ -132,4 +132,7 @@ def _file_name(text: str) -> str:
 def _page(told: Witness) -> str:
     key = f", key {told.key}" if told.key else ""
     lines = [f"{told.name}{key}", told.explanation, "", *witness.as_text(told)]
+    for name in (told.name, *(other for other, _ in told.also)):
+        if meaning := glossary.told(name):
+            lines += ["", f"{name}: {meaning}"]
     return "\n".join(lines) + "\n"

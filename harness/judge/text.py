@@ -5,34 +5,32 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from harness.report import tally, witness
+from harness.report import clarity, figures, glossary, tally, witness
 from harness.visible import visible_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.history import History
     from harness.judge.check import FileResult
-    from harness.verdict import Anomaly
 
 _NOT_IN_TEXT = {"crashed", "plan", "proved", "seconds"}
 """Figures that the text leaves out: it has them elsewhere, or programs use them."""
 
 _ANOMALIES_SHOWN_MAX = 10
+_TOLD_IN_FULL_MAX = 3
+"""Anomalies told with operations and reasons; each of the others is a line."""
+
+_LINE_CHARS_MAX = 200
+"""Longest line of an anomaly that is not told in full."""
+
 _VALUE_CHARS_MAX = 60
 
 
 def render_text(result: FileResult) -> str:
     """The result in words: verdict, anomalies with their operations, figures."""
     lines = [_headline(result)]
-    anomalies = result.result.anomalies
-    for anomaly in anomalies[:_ANOMALIES_SHOWN_MAX]:
-        lines += ["", *_anomaly_lines(anomaly, result.history)]
-    if len(anomalies) > _ANOMALIES_SHOWN_MAX:
-        more = tally.of_result(result.result).total - _ANOMALIES_SHOWN_MAX
-        lines += ["", f"  ... and {more} more anomalies"]
-    if anomalies:
-        lines.append("")
+    if result.result.anomalies:
+        lines += [*_anomalies(result), ""]
     if result.error:
         return visible_line(lines[0])
     if result.history is not None and result.history.remark:
@@ -65,12 +63,37 @@ def _headline(result: FileResult) -> str:
     return line
 
 
-def _anomaly_lines(anomaly: Anomaly, history: History | None) -> Iterator[str]:
-    key = "" if anomaly.key is None else f", key {_value(anomaly.key)}"
-    yield f"  {anomaly.name}{key}: {anomaly.explanation}"
-    if history is not None:
-        told = witness.resolve(anomaly.as_json(), witness.calls_of(history))
-        yield from (f"    {line}" for line in witness.as_text(told))
+def _anomalies(result: FileResult) -> Iterator[str]:
+    """The clearest anomaly of each sort in full, others in a line, then what is meant.
+
+    If there are only few, all of them are told in full.
+    """
+    call_at = None if result.history is None else witness.calls_of(result.history)
+    groups = clarity.of_result(
+        result.result, call_at, _ANOMALIES_SHOWN_MAX - 1, _ANOMALIES_SHOWN_MAX
+    )
+    every = [each for group in groups for each in group.shown]
+    every = every[:_ANOMALIES_SHOWN_MAX]
+    full = every if len(every) <= _TOLD_IN_FULL_MAX else [g.first for g in groups]
+    full = full[:_TOLD_IN_FULL_MAX]
+    for told in every:
+        is_full = any(told is each for each in full)
+        if is_full:
+            yield ""
+        key = f", key {told.key}" if told.key else ""
+        line = f"  {told.name}{key}: {told.explanation}"
+        yield line if is_full else figures.clip(line, _LINE_CHARS_MAX)
+        if is_full:
+            yield from (f"    {each}" for each in witness.as_text(told))
+        if is_full and told.also:
+            yield f"    also {', '.join(name for name, _ in told.also)}"
+    hidden = sum(len(group.shown) + group.more for group in groups) - len(every)
+    untold = tally.of_result(result.result).total - len(result.result.anomalies)
+    if (more := hidden + untold) > 0:
+        yield from ("", f"  ... and {more} more anomalies")
+    names = dict.fromkeys(told.name for told in every)
+    meanings = [f"  {name}: {glossary.told(name)}" for name in names]
+    yield from ("", *(each for each in meanings if not each.endswith(": ")))
 
 
 def _value(value: Any) -> str:

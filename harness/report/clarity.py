@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.report import glossary
+from harness.report import glossary, witness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from harness.report.folder import Call
     from harness.report.witness import Witness
+    from harness.verdict import CheckResult
 
 GROUPS_MAX = 40
 """Groups of which an anomaly is shown."""
@@ -72,9 +74,9 @@ class Clarity:
     rank: tuple[int, int]
 
     @classmethod
-    def of(cls, witness: Witness) -> Clarity:
+    def of(cls, told: Witness) -> Clarity:
         """The clarity of an anomaly."""
-        calls = witness.blamed
+        calls = told.blamed
         times = [c.invoke.time for c in calls]
         times += [c.done.time for c in calls if c.done is not None]
         return cls(
@@ -83,7 +85,7 @@ class Clarity:
             is_weak=not any(_is_strong(c.invoke.f, c.outcome, c.value) for c in calls),
             is_open=any(call.outcome == "info" for call in calls),
             took_ns=max(times) - min(times) if times else math.inf,
-            rank=glossary.rank(witness.name),
+            rank=glossary.rank(told.name),
         )
 
     @property
@@ -104,11 +106,15 @@ def _is_strong(f: str, outcome: str, value: object) -> bool:
     return "read" in f or f in {"dequeue", "poll", "drain"}
 
 
-def grouped(found: Iterable[Witness]) -> list[Group]:
+def grouped(
+    found: Iterable[Witness], alike_max: int = ALIKE_MAX, shown_max: int = SHOWN_MAX
+) -> list[Group]:
     """The groups, each with the anomalies that are shown of it.
 
     Args:
         found: Anomalies; those of checkers that matter more come first.
+        alike_max: Anomalies shown of one group, beside the first.
+        shown_max: Anomalies shown in all, as far as there are no more groups.
 
     Returns:
         The groups in the order of their checkers, then by their first anomalies. No
@@ -116,19 +122,31 @@ def grouped(found: Iterable[Witness]) -> list[Group]:
     """
     by_name: dict[tuple[str, str], list[Witness]] = {}
     checkers: dict[str, int] = {}
-    for witness in told_once(found):
-        by_name.setdefault((witness.checker, witness.name), []).append(witness)
-        checkers.setdefault(witness.checker, len(checkers))
+    for each in told_once(found):
+        by_name.setdefault((each.checker, each.name), []).append(each)
+        checkers.setdefault(each.checker, len(checkers))
     every = [sorted(group, key=_key) for group in by_name.values()]
     every.sort(key=lambda group: (checkers[group[0].checker], _key(group[0])))
     every = every[:GROUPS_MAX]
-    left = max(0, SHOWN_MAX - len(every))
+    left = max(0, shown_max - len(every))
     groups = []
     for group in every:
-        alike = tuple(group[1 : 1 + min(ALIKE_MAX, left)])
+        alike = tuple(group[1 : 1 + min(alike_max, left)])
         left -= len(alike)
         groups.append(Group(group[0], alike, len(group) - 1 - len(alike)))
     return groups
+
+
+def of_result(
+    result: CheckResult,
+    call_at: Callable[[Any], Call | None] | None,
+    alike_max: int,
+    shown_max: int,
+) -> list[Group]:
+    """The groups of one checker's anomalies; `call_at` is None without a history."""
+    at = call_at or (lambda _: None)
+    found = (witness.resolve(anomaly.as_json(), at) for anomaly in result.anomalies)
+    return grouped(found, alike_max, shown_max)
 
 
 def told_once(found: Iterable[Witness]) -> list[Witness]:
@@ -137,11 +155,11 @@ def told_once(found: Iterable[Witness]) -> list[Witness]:
     The one that is kept has the plainest name; it has the others' as `also`.
     """
     kept: dict[tuple[str, object], list[Witness]] = {}
-    for witness in found:
-        ops = frozenset(call.name for call in witness.blamed)
+    for number, each in enumerate(found):
+        ops = frozenset(call.name for call in each.blamed)
         # One operation may be wrong in several ways, and none at all tells nothing.
-        same: object = ops if len(ops) > 1 else id(witness)
-        kept.setdefault((witness.checker, same), []).append(witness)
+        same: object = ops if len(ops) > 1 else number
+        kept.setdefault((each.checker, same), []).append(each)
     return [one for group in kept.values() for one in _merged(group)]
 
 
@@ -155,5 +173,5 @@ def _merged(group: Sequence[Witness]) -> list[Witness]:
     return [replace(first, also=also), *rest]
 
 
-def _key(witness: Witness) -> tuple[bool, float, bool, bool, float, tuple[int, int]]:
-    return Clarity.of(witness).key
+def _key(told: Witness) -> tuple[bool, float, bool, bool, float, tuple[int, int]]:
+    return Clarity.of(told).key

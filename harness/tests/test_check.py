@@ -356,14 +356,17 @@ def test_the_text_tells_verdict_anomalies_operations_and_figures_in_this_order(
     install(lambda _history, _limits: INVALID)
     lines = render_text(check_one(file)).splitlines()
     assert lines[0] == (f"invalid  {file}: 2 x garbage-read, 1 x G0; not linearizable")
-    assert lines[2] == "  garbage-read, key 7: read 9, which nobody wrote"
     words = [" ".join(line.split()) for line in lines]
+    # The clearest comes first, which has one operation; then all of its kind.
+    assert words[2] == "G0: A cycle"
     assert words[3] == "#0 0.001 s .. 0.003 s process 0 → n1 key 7: write 3 ok"
-    assert words[4] == "#3 0.003 s .. 0.004 s process 1 key 7: read → 9 ok"
-    assert words[5] == "1. realtime: op 0 → op 3: the write returned before"
-    assert words[7] == r"garbage-read: and\x1b[31m again"
-    assert words[8] == "#4 0.005 s .. never returned process 2 cas 1 → 2 info"
-    assert words[11] == "#0 0.001 s .. 0.003 s process 0 → n1 key 7: write 3 ok"
+    at = words.index("garbage-read, key 7: Read 9, which nobody wrote")
+    assert words[at + 1] == "#0 0.001 s .. 0.003 s process 0 → n1 key 7: write 3 ok"
+    assert words[at + 2] == "#3 0.003 s .. 0.004 s process 1 key 7: read → 9 ok"
+    assert words[at + 3] == "1. realtime: op 0 → op 3: the write returned before"
+    at = words.index(r"garbage-read: and\x1b[31m again")
+    assert words[at + 1] == "#4 0.005 s .. never returned process 2 cas 1 → 2 info"
+    assert any(word.startswith("G0: Dirty write") for word in words)
     assert lines[-2].startswith("  5 ops, ")
     assert lines[-1] == "  states: 12"
 

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.history import Op
+from harness.history import History, Op
+from harness.judge.check import FileResult
+from harness.judge.explain import FILES_MAX, Explanations
+from harness.judge.text import render_text
 from harness.report import clarity, sentences, summary
 from harness.report.folder import Call, load
 from harness.report.story import tell
 from harness.report.witness import Witness
 from harness.tests.report_runs import write_run
-from harness.tests.test_report import page_of
+from harness.tests.test_report import Page, page_of
+from harness.verdict import Anomaly, CheckResult, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,3 +143,26 @@ def test_other_runs_say_what_they_need(
 
 def test_the_meaning_of_a_name_stands_beside_it(small: Path) -> None:
     assert "Herlihy and Wing 1990" in page_of(small).text
+
+
+def test_an_explanation_of_hundreds_begins_with_a_summary_and_folds_the_rest(
+    tmp_path: Path,
+) -> None:
+    kinds = ("invoke", "ok")
+    ops = [Op(n, n, n // 2, kinds[n % 2], "add", n // 2) for n in range(800)]
+    many = tuple(Anomaly("lost", (2 * n,), f"{n} is gone.") for n in range(400))
+    one = Anomaly("duplicate", (1, 3), "Twice.")
+    result = CheckResult(Verdict.INVALID, (*many, one))
+    file = FileResult("h.jsonl", result, 800, history=History(ops))
+    explanations = Explanations(tmp_path)
+    index = explanations.finish([explanations.explain(file, "h")])
+    page = Page(index.read_text())
+    opened = [value for name, value in page.attributes if name == "class"]
+    assert opened.count("anomaly") == FILES_MAX
+    assert page.tags.count("article") == 2  # the clearest of each sort
+    assert "Something was acknowledged, and is gone" in page.text
+    assert "98 others like it" in page.text
+    assert "301 further anomalies" in page.text
+    told = render_text(file)
+    assert "... and 391 more anomalies" in told
+    assert len(told.splitlines()) < 40

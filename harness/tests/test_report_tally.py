@@ -79,7 +79,7 @@ def test_the_report_and_its_text_count_broken_keys(
     assert "And 321 further anomalies." in " ".join(summary(run_dir).split())
     text = page_of(run_dir).text
     assert text.count(said) == 2  # above the anomalies, and beside the checker
-    assert "8 further anomalies in verdict.json" in text
+    assert "14 further anomalies like A1 in verdict.json" in text
     assert "302 anomalies were counted, and not explained." in text
 
 
