@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from harness.cli.flags import AS_JSON
-from harness.cli.terminal import say
+from harness.cli.terminal import say, say_run
 from harness.errors import UsageError
 from harness.host import interrupts
 
@@ -37,7 +37,6 @@ def report(
         return _pages(index, out or index / "pages", as_json=as_json)
     assert run is not None
     from harness.judge import analysis
-    from harness.report import text
     from harness.run import store
 
     folder = store.RunFolder.open(run)
@@ -45,8 +44,10 @@ def report(
         if (place := folder.path / name).is_dir():
             raise UsageError(f"{place} is a folder, and a file is to go there: move it")
     record = analysis.analyse(folder)
-    told = json.dumps(store.as_data(record)) if as_json else text.summary(folder.path)
-    say(told)
+    if as_json:
+        say(json.dumps(store.as_data(record)))
+    else:
+        say_run(folder.path)
     return analysis.exit_status(record)
 
 

@@ -18,7 +18,7 @@ from harness.cli.flags import (
     key_values,
     number,
 )
-from harness.cli.terminal import complain, interrupted, say
+from harness.cli.terminal import complain, interrupted, say, say_run
 from harness.errors import HarnessError, UsageError
 from harness.host import interrupts
 
@@ -235,7 +235,6 @@ def run_once(asked: Experiment, results: Path, *, as_json: bool) -> int:
     """Carry out one run, in this process and its children."""
     from harness.cli.progress import ProgressLine
     from harness.judge import analysis
-    from harness.report import text
     from harness.run import execution
 
     line = ProgressLine(enabled=not as_json)
@@ -247,7 +246,7 @@ def run_once(asked: Experiment, results: Path, *, as_json: bool) -> int:
         if as_json:
             say(json.dumps(verdict_of(record, folder)))
         else:
-            say(text.summary(folder.path))
+            say_run(folder.path)
         return analysis.exit_status(record)
 
 
@@ -264,7 +263,6 @@ def run_seeds(
     """Carry out several runs, each in a process of its own, until one is not valid."""
     from harness.campaign import suite
     from harness.cli.progress import SeedsLine
-    from harness.report import text
     from harness.run.store import RunFolder
 
     first = asked.spec.seed
@@ -302,7 +300,8 @@ def run_seeds(
     if last.verdict == "error":
         complain("; ".join(last.errors))
     elif last.verdict != "valid" and folder is not None:
-        say(f"\n{text.summary(folder.path)}")
+        say()
+        say_run(folder.path)
     return last.status
 
 
@@ -326,7 +325,6 @@ def run_simulated_seeds(
     from harness.campaign.coverage import Coverage
     from harness.cli.progress import SeedsLine
     from harness.judge import analysis
-    from harness.report import text
     from harness.run.store import RunFolder
 
     first = asked.spec.seed
@@ -367,7 +365,8 @@ def run_simulated_seeds(
         say(line.summary(msgspec.structs.replace(last, repro=again.repro)))
         tell_coverage(coverage)
     if last.verdict != "valid" and not as_json:
-        say(f"\n{text.summary(folder.path)}")
+        say()
+        say_run(folder.path)
     if again.interrupted and last.verdict == "invalid":
         # The second run was to confirm this verdict.
         return analysis.status_of("invalid", asked.spec.expect)

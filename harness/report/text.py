@@ -6,10 +6,11 @@ to send escape sequences to the reader's terminal.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING
 
-from harness.report import figures, sentences
+from harness.report import figures, glossary, sentences, sketch
 from harness.report.folder import SHRUNK, load
 from harness.report.story import Story, proof_of, struck_nodes, tell
 from harness.report.witness import as_text
@@ -19,6 +20,7 @@ from harness.visible import visible
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.report.sketch import Marks
     from harness.report.story import FaultKind
     from harness.report.witness import Witness
 
@@ -38,6 +40,9 @@ _STYLES = {
     "dim": "2",
     "warn": "33",
 }
+_RESET = "\x1b[0m"
+_SEQUENCES = {_RESET, *(f"\x1b[{code}m" for code in _STYLES.values())}
+_SPLIT = re.compile(f"({'|'.join(map(re.escape, sorted(_SEQUENCES)))})")
 _MARKS = {"valid": "+", "invalid": "x", "unknown": "?", "unjudged": "?", "harness": "!"}
 
 
@@ -48,23 +53,36 @@ class _Paint:
         self.colour = colour
 
     def __call__(self, style: str, text: str) -> str:
-        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.colour else text
+        if not self.colour:
+            return text
+        return f"\x1b[{_STYLES[style]}m{visible(text)}{_RESET}"
 
 
-def summary(run_dir: Path, *, colour: bool = False) -> str:
-    """The run folder `run_dir` in words; ends with a newline."""
+def summary(run_dir: Path, *, colour: bool = False, boxes: bool = True) -> str:
+    """The run folder `run_dir` in words; ends with a newline.
+
+    Args:
+        run_dir: The run folder.
+        colour: Whether the reader's terminal shows colours.
+        boxes: Whether it has characters to draw lines with.
+    """
     story = tell(load(run_dir))
     paint = _Paint(colour=colour)
+    marks = sketch.BOXES if boxes else sketch.ASCII
     parts = [
         _verdict(story, paint),
         _facts(story),
         _remarks(story, paint),
         _faults(story, paint),
-        _anomaly(story, paint),
+        _anomaly(story, paint, marks),
         _problems(story, paint),
         _links(story, paint),
     ]
-    return "\n".join(part for part in parts if part)
+    text = "\n".join(part for part in parts if part)
+    if colour:  # a second wall: parts have been made visible already
+        parts = _SPLIT.split(text)
+        text = "".join(p if p in _SEQUENCES else visible(p) for p in parts)
+    return text if boxes else text.replace("\N{RIGHTWARDS ARROW}", "->")
 
 
 def finding(run_dir: Path) -> str:
@@ -76,7 +94,9 @@ def finding(run_dir: Path) -> str:
     story = tell(load(run_dir))
     name = story.anomalies[0].name if story.anomalies else story.state
     why = textwrap.fill(f"{name}: {story.why}", WIDTH)
-    witness = _anomaly(story, _Paint(colour=False)) if story.state == "invalid" else ""
+    witness = ""
+    if story.state == "invalid":
+        witness = _anomaly(story, _Paint(colour=False), sketch.BOXES)
     return "\n".join(part for part in (f"{why}\n", witness) if part)
 
 
@@ -157,7 +177,7 @@ def _fault_line(kind: FaultKind, paint: _Paint) -> str:
     return f"{line}:\n{_fill(kind.proof, ' ' * 8)}"
 
 
-def _anomaly(story: Story, paint: _Paint) -> str:
+def _anomaly(story: Story, paint: _Paint, marks: Marks) -> str:
     if not story.anomalies:
         return ""
     first = story.anomalies[0]
@@ -165,12 +185,18 @@ def _anomaly(story: Story, paint: _Paint) -> str:
     whose = ", none against what was promised" if story.state == "valid" else ""
     found = figures.clip(str(story.found), FOUND_CHARS_MAX)
     lines = [f"Anomalies{whose}: {found}", paint("bold", f"  {first.name}{key}")]
+    drawn = sketch.sketch(first, marks)
+    lines += [f"    {line}" for line in drawn]
     lines += [
         _fill(line, "      ") if line[:1].isdigit() else f"    {line}"
-        for line in as_text(first)
+        for line in as_text(first, sketch.letter if drawn else None)
     ]
     if not first.blamed and first.explanation and first.explanation not in story.why:
         lines.append(_fill(figures.clip(first.explanation, FOUND_CHARS_MAX), "    "))
+    if meaning := glossary.told(first.name):
+        lines.append(_fill(f"{first.name}: {meaning}", "    "))
+    if first.also:
+        lines.append(_fill(f"also {', '.join(name for name, _ in first.also)}"))
     lines += _around(first)
     return "\n".join(lines) + "\n"
 

@@ -12,6 +12,7 @@ goes into.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.history import NO_COMPLETION
@@ -337,10 +338,19 @@ def when(call: Call) -> str:
 # Text
 
 
-def as_text(witness: Witness) -> list[str]:
-    """The witness in lines without indentation: operations, then numbered reasons."""
+def as_text(witness: Witness, letter: Callable[[int], str] | None = None) -> list[str]:
+    """The witness in lines without indentation: operations, then numbered reasons.
+
+    Args:
+        witness: The witness.
+        letter: Gives the letters of operations by their order, if they have any.
+    """
     shown = witness.blamed[:CALLS_TOLD_MAX]
     rows = [_columns(witness, call) for call in shown]
+    letters: dict[tuple[bool, int], str] = {}
+    if letter is not None:
+        letters = {call.name: letter(n) for n, call in enumerate(shown)}
+        rows = [[letters[c.name], *row] for c, row in zip(shown, rows, strict=True)]
     widths = [
         max((len(cell) for cell in column if len(cell) <= PADDED_MAX), default=0)
         for column in zip(*rows, strict=True)
@@ -354,7 +364,7 @@ def as_text(witness: Witness) -> list[str]:
     lines += filter(None, [witness.place])
     lines += _rest(len(witness.blamed) - len(shown), "operation")
     told = witness.reasons[:EDGES_TOLD_MAX]
-    tell = edge_text(witness)
+    tell = edge_text(witness, letters)
     lines += [f"{n}. {edge.kind}: {tell(edge)}" for n, edge in enumerate(told, 1)]
     lines += _rest(len(witness.reasons) - len(told) + witness.edges_more, "reason")
     return [" ".join(line.splitlines()).replace("\t", " ") for line in lines]
@@ -371,8 +381,13 @@ def _columns(witness: Witness, call: Call) -> list[str]:
     return [number, when(call), who(call, witness.roles), text, outcome]
 
 
-def edge_text(witness: Witness) -> Callable[[Edge], str]:
+def edge_text(
+    witness: Witness, letters: Mapping[tuple[bool, int], str] = MappingProxyType({})
+) -> Callable[[Edge], str]:
     """A function that says which calls an edge connects, and why."""
+
+    def named(call: Call) -> str:
+        return letters.get(call.name) or name_of(call)
 
     def tell(edge: Edge) -> str:
         if edge.kind in {MESSAGE, LOST}:
@@ -380,7 +395,7 @@ def edge_text(witness: Witness) -> Callable[[Edge], str]:
         source, target = witness.calls[edge.source], witness.calls[edge.target]
         reason = f": {edge.reason}" if edge.reason else ""
         arrow = "\N{RIGHTWARDS ARROW}"
-        return f"{name_of(source)} {arrow} {name_of(target)}{reason}"
+        return f"{named(source)} {arrow} {named(target)}{reason}"
 
     return tell
 

@@ -23,6 +23,8 @@ from harness.verdict import Anomaly, CheckResult, Verdict
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.history.ops import OpType
+
 
 def call(index: int, f: str, value: Any, outcome: Any = "ok", took: int = 10) -> Call:
     """A client operation that begins at its index."""
@@ -148,7 +150,7 @@ def test_the_meaning_of_a_name_stands_beside_it(small: Path) -> None:
 def test_an_explanation_of_hundreds_begins_with_a_summary_and_folds_the_rest(
     tmp_path: Path,
 ) -> None:
-    kinds = ("invoke", "ok")
+    kinds: tuple[OpType, ...] = ("invoke", "ok")
     ops = [Op(n, n, n // 2, kinds[n % 2], "add", n // 2) for n in range(800)]
     many = tuple(Anomaly("lost", (2 * n,), f"{n} is gone.") for n in range(400))
     one = Anomaly("duplicate", (1, 3), "Twice.")
