@@ -27,6 +27,8 @@ from harness.report import (
     columns,
     figures,
     glossary,
+    lastwords,
+    reasons,
     sentences,
     spacetime,
     story,
@@ -51,19 +53,15 @@ if TYPE_CHECKING:
 
     from harness.report.folder import Recording
     from harness.report.story import Story
-    from harness.run.store import LogTail
 
 SCRIPTS = ("core.js", "timeline.js", "plots.js", "main.js")
 STYLES = ("palette.css", "style.css", "witness.css")
 ANOMALIES_OPEN = 3
 TABLE_CALLS_MAX = 40
 FAULTS_LISTED_MAX = 200
+REASONS_SHOWN_MAX = 50
 LINKS_MAX = 32
 
-_TROUBLE = re.compile(
-    r"\b(error|fatal|panic|traceback|exception|abort(ed)?|segfault|critical)\b|Error:",
-    re.IGNORECASE,
-)
 _WARNING = re.compile(r"\b(warn(ing)?|timeout|timed out|refused)\b", re.IGNORECASE)
 
 RAW_FILES = (
@@ -99,6 +97,8 @@ def write_report(run_dir: Path) -> Path:
         facts=facts(told),
         checkers=story.checkers(folder.verdict),
         crashes=story.crashes(folder),
+        last_words=lastwords.last_words(folder),
+        reasons=reasons.reasons(folder),
         network=network_matrix(folder),
         latencies=columns.latency_table(folder.calls),
         options=options(folder),
@@ -159,7 +159,7 @@ def environment(find: Callable[[str], str]) -> jinja2.Environment:
         "sequence": sequence,
         "string": string,
         "log_lines": log_lines,
-        "trouble_count": trouble_count,
+        "trouble_count": lastwords.trouble_count,
         "busy": busy,
         "idle": idle,
         "href": href,
@@ -182,6 +182,7 @@ def environment(find: Callable[[str], str]) -> jinja2.Environment:
         "TABLE_CALLS_MAX": TABLE_CALLS_MAX,
         "EFFECTS": get_args(Effect),
         "FAULTS_LISTED_MAX": FAULTS_LISTED_MAX,
+        "REASONS_SHOWN_MAX": REASONS_SHOWN_MAX,
     }
     return environment
 
@@ -292,20 +293,15 @@ def idle(counters: dict[str, Any]) -> list[str]:
     return [name for name, amount in counters.items() if amount == 0]
 
 
-def log_lines(log: LogTail) -> Markup:
+def log_lines(text: str) -> Markup:
     """A log's lines, escaped, with errors and warnings marked."""
-    return Markup("\n").join(map(_log_line, log.text.splitlines()))
+    return Markup("\n").join(map(_log_line, text.splitlines()))
 
 
 def _log_line(line: str) -> Markup | str:
     text = figures.clip(visible(line), 1000)
-    if _TROUBLE.search(text):
+    if lastwords.TROUBLE.search(text):
         return Markup('<mark class="trouble">{}</mark>').format(text)
     if _WARNING.search(text):
         return Markup('<mark class="warning">{}</mark>').format(text)
     return text
-
-
-def trouble_count(text: str) -> int:
-    """How many lines of a log look like errors."""
-    return sum(bool(_TROUBLE.search(line)) for line in text.splitlines())

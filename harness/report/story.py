@@ -191,11 +191,6 @@ class Story:
         )
         return ", ".join(f"{n} {figures.plain(kind, 40)}" for n, kind in counted if n)
 
-    @property
-    def troubles_title(self) -> str:
-        """The title of `troubles`."""
-        return "What clients met" if self.state == "valid" else "What went wrong"
-
     @cached_property
     def title(self) -> str:
         """System and workload, such as `raft, reads=local / register`."""

@@ -10,12 +10,12 @@ import re
 import textwrap
 from typing import TYPE_CHECKING
 
-from harness.report import figures, glossary, sentences, sketch
+from harness.report import figures, glossary, lastwords, sentences, sketch
 from harness.report.folder import SHRUNK, load
 from harness.report.story import Story, proof_of, struck_nodes, tell
 from harness.report.witness import as_text
 from harness.run.records import WHOLE
-from harness.visible import visible
+from harness.visible import visible, visible_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WIDTH = 88
 ABOUT_WIDTH = 10
+LOG_LINES_MAX = 8
 FOUND_CHARS_MAX = 400
 WARNINGS = ("kept-down", "uncaged")
 """Kinds of notes that are always shown, as a verdict might mislead without them."""
@@ -75,6 +76,7 @@ def summary(run_dir: Path, *, colour: bool = False, boxes: bool = True) -> str:
         _remarks(story, paint),
         _faults(story, paint),
         _anomaly(story, paint, marks),
+        _last_words(story, paint),
         _problems(story, paint),
         _links(story, paint),
     ]
@@ -140,7 +142,7 @@ def _remarks(story: Story, paint: _Paint) -> str:
     """The remarks, and the troubles of clients, if the story has them."""
     lines = [paint("warn", _fill(f"! {one}", "  ")) for one in story.remarks]
     if story.troubles:
-        lines += [story.troubles_title, *(_fill(one) for one in story.troubles)]
+        lines += ["What clients met", *(_fill(one) for one in story.troubles)]
     return "\n".join(lines) + "\n" if lines else ""
 
 
@@ -211,6 +213,16 @@ def _around(witness: Witness) -> list[str]:
         )
         for fault in witness.faults[:4]
     ]
+
+
+def _last_words(story: Story, paint: _Paint) -> str:
+    """The last lines of a node's log, if no operation succeeded."""
+    lines: list[str] = []
+    for log, said in lastwords.last_words(story.folder)[:1]:
+        lines.append(paint("bold", f"The end of the log of {visible(log.node)}"))
+        last = lastwords.last_lines(said, LOG_LINES_MAX).splitlines()
+        lines += [f"    {figures.clip(visible_line(line), WIDTH)}" for line in last]
+    return "\n".join(lines) + "\n" if lines else ""
 
 
 def _problems(story: Story, paint: _Paint) -> str:

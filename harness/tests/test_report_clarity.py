@@ -12,7 +12,7 @@ from harness.history import History, Op
 from harness.judge.check import FileResult
 from harness.judge.explain import FILES_MAX, Explanations
 from harness.judge.text import render_text
-from harness.report import clarity, sentences, summary
+from harness.report import clarity, reasons, sentences, summary
 from harness.report.folder import Call, load
 from harness.report.story import tell
 from harness.report.witness import Witness
@@ -168,3 +168,33 @@ def test_an_explanation_of_hundreds_begins_with_a_summary_and_folds_the_rest(
     told = render_text(file)
     assert "... and 391 more anomalies" in told
     assert len(told.splitlines()) < 40
+
+
+def test_errors_are_told_by_reason_with_their_first_time(run_dir: Path) -> None:
+    rows = reasons.reasons(load(run_dir))
+    errors = [c for c in load(run_dir).calls if c.error is not None]
+    assert sum(row.count for row in rows) == len(errors)
+    counts = [row.count for row in rows]
+    assert counts == sorted(counts, reverse=True)
+    firsts = {c.done.time for c in errors if c.done is not None}
+    assert min(row.first_ns for row in rows) == min(firsts)
+    text = page_of(run_dir).text
+    assert "Errors that clients met, by reason" in text
+    assert rows[0].text in text
+
+
+def test_where_nothing_succeeded_the_nodes_last_words_come_first(
+    run_dir: Path,
+) -> None:
+    (run_dir / "history.jsonl").write_text("")
+    verdict = {"verdict": "unknown", "reason": "no node came up"}
+    (run_dir / "verdict.json").write_text(json.dumps(verdict))
+    (run_dir / "nodes" / "n3" / "log").write_text("fine\npanic: no disk\x1b[31m\n")
+    text = page_of(run_dir).text
+    assert text.index("panic: no disk") < text.index("What was broken")
+    assert "panic: no disk" in summary(run_dir)
+    assert "no node came up" in summary(run_dir)
+
+
+def test_a_run_with_answers_has_its_logs_at_the_end(small: Path) -> None:
+    assert "what the nodes said last" not in page_of(small).text
