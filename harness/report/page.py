@@ -54,7 +54,32 @@ if TYPE_CHECKING:
     from harness.report.folder import Recording
     from harness.report.story import Story
 
-SCRIPTS = ("core.js", "timeline.js", "plots.js", "main.js")
+SCRIPTS = (
+    # pure
+    "axis.js",
+    "placing.js",
+    "query.js",
+    "address.js",
+    # the data, and what all plots do alike
+    "core.js",
+    # what is shown, chosen and looked for
+    "filters.js",
+    "pins.js",
+    "cursors.js",
+    # pictures
+    "roles.js",
+    "messages.js",
+    "timeline.js",
+    "plots.js",
+    "logs.js",
+    "lines.js",
+    "minimap.js",
+    # doors
+    "search.js",
+    "keys.js",
+    "link.js",
+    "main.js",
+)
 STYLES = ("palette.css", "style.css", "witness.css")
 ANOMALIES_OPEN = 3
 TABLE_CALLS_MAX = 40

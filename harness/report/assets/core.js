@@ -128,7 +128,11 @@ function pattern(ctx, name) {
 
 // The span in view and the cursor
 
-const view = {a: 0, b: END, cursor: null};
+// `a` and `b` are moments, `from` and `to` their places on the axis.
+const view = {a: 0, b: END, from: 0, to: END, cursor: null};
+let axis = new Axis(END, []);
+const watchers = [];   // called after each frame
+const overlays = [];   // draw on each plot with an axis, above what it shows
 const plots = [];
 let scheduled = false;
 
@@ -138,22 +142,33 @@ function redraw() {
   requestAnimationFrame(() => {
     scheduled = false;
     for (const plot of plots) plot.paint();
+    for (const watcher of watchers) watcher();
   });
 }
 
-function show(a, b) {
-  const width = Math.min(Math.max(b - a, 50), END * 1.02);
-  const low = -END * 0.01;
-  a = Math.min(Math.max(a, low), END * 1.01 - width);
-  view.a = Math.max(a, low);
-  view.b = view.a + width;
+function showPlaces(from, to) {
+  const width = Math.min(Math.max(to - from, 50), axis.length * 1.02);
+  const low = -axis.length * 0.01;
+  view.from = Math.max(Math.min(Math.max(from, low), axis.length * 1.01 - width), low);
+  view.to = view.from + width;
+  view.a = axis.moment(view.from);
+  view.b = axis.moment(view.to);
   redraw();
 }
-const showAll = () => show(-END * 0.01, END * 1.01);
-function zoom(factor, at = (view.a + view.b) / 2) {
-  show(at - (at - view.a) * factor, at + (view.b - at) * factor);
+const show = (a, b) => showPlaces(axis.place(a), axis.place(b));
+const showAll = () => showPlaces(-axis.length * 0.01, axis.length * 1.01);
+const showsAll = () => view.to - view.from > axis.length * 1.019;
+function zoom(factor, at = axis.moment((view.from + view.to) / 2)) {
+  const place = axis.place(at);
+  showPlaces(place - (place - view.from) * factor, place + (view.to - place) * factor);
 }
-const pan = (share) => show(view.a + (view.b - view.a) * share, view.b + (view.b - view.a) * share);
+const pan = (share) => showPlaces(view.from + (view.to - view.from) * share, view.to + (view.to - view.from) * share);
+// The same span with a moment in it, if it isn't; in the middle, then.
+function reveal(us) {
+  if (us >= view.a && us <= view.b) return;
+  const half = (view.to - view.from) / 2, place = axis.place(us);
+  showPlaces(place - half, place + half);
+}
 // An anomaly or a fault, with room around it.
 function showAround(a, b) {
   const room = Math.max((b - a) * 0.15, 2000);
@@ -186,8 +201,8 @@ class Plot {
     this.listen();
   }
 
-  x(us) { return this.left + (us - view.a) * this.scale; }
-  at(x) { return view.a + (x - this.left) / this.scale; }
+  x(us) { return this.left + (axis.place(us) - view.from) * this.scale; }
+  at(x) { return axis.moment(view.from + (x - this.left) / this.scale); }
 
   paint() {
     const {canvas, ctx} = this;
@@ -208,10 +223,13 @@ class Plot {
     this.width = Math.max(width - this.left - RIGHT, 10);
     this.right = this.left + this.width;
     this.bottom = height - (this.axis ? 20 : 0);
-    this.scale = this.width / (view.b - view.a);
+    this.scale = this.width / (view.to - view.from);   // of the axis, so not in gaps
     if (this.axis) this.drawAxis();
     this.draw(ctx, this);
-    if (view.cursor !== null && this.axis) {
+    if (!this.axis) return;
+    this.drawBreaks();
+    for (const overlay of overlays) overlay(ctx, this);
+    if (view.cursor !== null) {
       const x = this.x(view.cursor);
       if (x >= this.left && x <= this.right) {
         ctx.fillStyle = paints.soft;
@@ -231,15 +249,36 @@ class Plot {
 
   drawAxis() {
     const {ctx} = this;
-    const step = niceStep((view.b - view.a) / (this.width / 90));
-    const digits = Math.max(0, Math.ceil(-Math.log10(step / 1e6) - 1e-9));
     ctx.textAlign = 'center';
-    for (let us = Math.ceil(view.a / step) * step; us <= view.b; us += step) {
-      const x = Math.round(this.x(us));
+    for (const {x, text} of ticksOf(axis, view.a, view.b, (us) => this.x(us))) {
       ctx.fillStyle = paints.line;
-      ctx.fillRect(x, 0, 1, this.bottom);
+      ctx.fillRect(Math.round(x), 0, 1, this.bottom);
       ctx.fillStyle = paints.soft;
-      if (x < this.right - 14) ctx.fillText(`${(us / 1e6).toFixed(digits)} s`, x, this.bottom + 12);
+      if (text && x < this.right - 14) ctx.fillText(text, Math.round(x), this.bottom + 12);
+    }
+  }
+
+  // Where the axis is broken: two jagged lines, and how long what is left out lasts.
+  drawBreaks() {
+    const {ctx} = this;
+    for (const [a, b, gap] of axis.within(view.a, view.b)) {
+      const from = this.x(a), to = this.x(b);
+      if (!gap || to - from > 240) continue;
+      ctx.fillStyle = paints.inset;
+      ctx.globalAlpha = 0.75;
+      ctx.fillRect(from, 0, to - from, this.bottom);
+      ctx.globalAlpha = 1;
+      ctx.strokeStyle = paints.soft;
+      ctx.lineWidth = 1;
+      ctx.beginPath();
+      for (const x of [from, to]) {
+        for (let y = 0; y <= this.bottom; y += 5) ctx.lineTo(x + (y / 5 % 2 ? 2 : -2), y);
+        ctx.moveTo(to - 2, 0);
+      }
+      ctx.stroke();
+      ctx.fillStyle = paints.soft;
+      ctx.textAlign = 'center';
+      ctx.fillText(`⫽ ${took(b - a)}`, (from + to) / 2, this.bottom + 12);
     }
   }
 
@@ -268,14 +307,14 @@ class Plot {
     let from = null;
     canvas.addEventListener('pointerdown', (event) => {
       if (event.button) return;
-      from = {x: event.offsetX, a: view.a, b: view.b, moved: false, pick: event.shiftKey};
+      from = {x: event.offsetX, from: view.from, to: view.to, moved: false, pick: event.shiftKey};
       canvas.setPointerCapture(event.pointerId);
     });
     canvas.addEventListener('pointermove', (event) => {
       if (from) {
         const moved = event.offsetX - from.x;
         if (Math.abs(moved) > 3) from.moved = true;
-        if (from.moved && !from.pick) show(from.a - moved / this.scale, from.b - moved / this.scale);
+        if (from.moved && !from.pick) showPlaces(from.from - moved / this.scale, from.to - moved / this.scale);
       }
       point(this.at(event.offsetX));
       tip(from && from.moved ? null : this.hover(event.offsetX, event.offsetY), event);
@@ -284,7 +323,8 @@ class Plot {
       if (from && from.pick && from.moved) {
         const a = this.at(from.x), b = this.at(event.offsetX);
         show(Math.min(a, b), Math.max(a, b));
-      } else if (from && !from.moved) this.click(event.offsetX, event.offsetY);
+      } else if (from && from.pick) measure(this.at(event.offsetX));
+      else if (from && !from.moved) this.click(event.offsetX, event.offsetY);
       from = null;
     });
     canvas.addEventListener('pointercancel', () => { from = null; });
@@ -297,27 +337,8 @@ class Plot {
       if (sideways) pan(event.deltaX / this.width);
       else zoom(Math.exp(Math.max(-60, Math.min(60, event.deltaY)) * 0.004), this.at(event.offsetX));
     }, {passive: false});
-    canvas.addEventListener('keydown', (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
-      if (pressed(event.key)) event.preventDefault();
-    });
+    canvas.addEventListener('keydown', pressed);
   }
-}
-
-const ACTIONS = {
-  in: () => zoom(0.6), out: () => zoom(1 / 0.6), left: () => pan(-0.25), right: () => pan(0.25), all: showAll,
-};
-const KEYS = {'+': 'in', '=': 'in', '-': 'out', ArrowLeft: 'left', ArrowRight: 'right', 0: 'all'};
-function pressed(key) {
-  const action = ACTIONS[KEYS[key] ?? key];
-  if (action) action();
-  return Boolean(action);
-}
-
-function niceStep(rough) {
-  const power = 10 ** Math.floor(Math.log10(rough));
-  for (const m of [1, 2, 5, 10]) if (rough <= m * power) return m * power;
-  return 10 * power;
 }
 
 function fit(ctx, text, room) {

@@ -17,6 +17,9 @@ readPaints();
   const seen = new Map();
   for (const fault of data.faults) seen.set(fault.class, new Set([...(seen.get(fault.class) ?? []), fault.kind]));
   for (const [name, kinds] of seen) legend.append(entry(`swatch fault-${name}`, [...kinds].slice(0, 4).join(', ')));
+  const roles = new Map();
+  for (const span of [...rolesOf.values()].flat()) roles.set(span.class, new Set([...(roles.get(span.class) ?? []), span.role]));
+  for (const [name, words] of roles) legend.append(entry(`swatch role-${name}`, [...words].slice(0, 4).join(', ')));
   if (data.notes.length) legend.append(element('span', '✕ node exits  ▲ node starts'));
 }
 
@@ -32,7 +35,7 @@ readPaints();
   fill('filter-f', distinct(calls.f), 'f');
   fill('filter-node', data.nodes, 'node');
   document.getElementById('keys').append(...distinct(calls.key).slice(0, 500).map((key) => new Option(key)));
-  for (const name of ['key', 'process']) {
+  for (const name of ['key', 'process', 'time']) {
     const input = document.getElementById(`filter-${name}`);
     input.addEventListener('input', () => { filter[name] = input.value.trim(); applyFilter(); });
   }
@@ -41,19 +44,37 @@ readPaints();
   }
 }
 
+// Quiet spans: shortened, unless true scale is asked for
+{
+  const busy = new Busy(END);
+  for (let c = 0; c < calls.size; c++) {
+    busy.add(calls.start[c]);
+    if (calls.took[c] >= 0) busy.add(callEnd(c));
+  }
+  for (const fault of data.faults) { busy.add(fault.t0); busy.add(fault.t1); }
+  for (const {t} of data.notes) busy.add(t);
+  const gaps = busy.gaps(), box = document.getElementById('true-scale');
+  const set = () => {
+    const {a, b} = view, all = showsAll();
+    axis = new Axis(END, box.checked ? [] : gaps);
+    if (all) showAll(); else show(a, b);
+  };
+  box.addEventListener('change', set);
+  document.getElementById('true-scale-group').hidden = !gaps.length;
+  axis = new Axis(END, gaps);
+}
+
 // Buttons
 {
-  const goto = () => document.getElementById('timeline').scrollIntoView({behavior: 'instant'});
   for (const button of document.querySelectorAll('[data-do]')) button.addEventListener('click', ACTIONS[button.dataset.do]);
-  const follow = () => {
-    const anomaly = /^#A(\d+)$/.exec(location.hash);
-    if (anomaly) { jump(anomaly[1] - 1); goto(); }
-  };
-  addEventListener('hashchange', follow);
-  for (const link of document.querySelectorAll('a[href^="#A"]')) link.addEventListener('click', () => { if (link.hash === location.hash) follow(); });
-  queueMicrotask(follow);
+  for (const [what, list] of [['anomaly', data.anomalies.filter((one) => one.calls.length)], ['fault', data.faults]]) {
+    for (const way of ['next', 'previous']) document.querySelector(`[data-do=${way}-${what}]`).hidden = !list.length;
+  }
   for (const button of document.querySelectorAll('[data-time]')) {
-    button.addEventListener('click', () => { showAround(button.dataset.time / 1000, button.dataset.until / 1000); goto(); });
+    button.addEventListener('click', () => {
+      showAround(button.dataset.time / 1000, button.dataset.until / 1000);
+      document.getElementById('timeline').scrollIntoView({behavior: 'instant'});
+    });
   }
   document.getElementById('jump')?.addEventListener('change', (event) => {
     if (event.target.value === '') relax(); else jump(Number(event.target.value));
@@ -66,6 +87,20 @@ readPaints();
       setTimeout(() => { button.textContent = before; }, 1500);
     });
   }
+}
+
+// What is wider than its place says that it scrolls, and can be scrolled by keys.
+{
+  const look = (part) => {
+    const wide = part.scrollWidth > part.clientWidth + 2;
+    if (wide === part.classList.contains('wide')) return;
+    part.classList.toggle('wide', wide);
+    if (wide) for (const [name, value] of [['tabindex', '0'], ['role', 'group'], ['aria-label', 'scrolls sideways']]) part.setAttribute(name, value);
+    else for (const name of ['tabindex', 'role', 'aria-label']) part.removeAttribute(name);
+  };
+  // In a frame of its own, as the hint changes the size that was observed.
+  const observer = new ResizeObserver((entries) => requestAnimationFrame(() => { for (const {target} of entries) look(target); }));
+  for (const part of document.querySelectorAll('.scroll')) observer.observe(part);
 }
 
 async function copied(source) {
@@ -83,3 +118,4 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', repaint);
 matchMedia('print').addEventListener('change', repaint);
 applyFilter();
 showAll();
+follow();

@@ -1,4 +1,4 @@
-// Latency, rates, clock offsets, and the overview that shows where the others look.
+// Latency and rates.
 
 const rates = data.rates;
 const BINS = rates.ok.length;
@@ -79,7 +79,7 @@ function drawPoints(ctx, plot) {
   const inView = list.subarray(from[first], from[last + 1]);
   if (inView.length <= MARKS_MAX) return drawMarks(ctx, plot, inView);
   let level = 0;
-  while (level + 1 < rows.length && plot.width / ((view.b - view.a) / END * bins / 2 ** level) < 1) level++;
+  while (level + 1 < rows.length && plot.scale * END / bins * 2 ** level < 1) level++;
   drawCrowd(ctx, plot, rows[level], bins / 2 ** level);
 }
 
@@ -234,136 +234,3 @@ function rateLine(ctx, plot, series, yOf, colour, dash, filled) {
 const ratesPlot = new Plot('rates', 150, drawRates, {
   hover: (x) => hoverBin(x, ratesPlot, (bin) => OUTCOMES.map((name) => `${name} ${count(Math.round(rates[name][bin] * 10) / 10)} /s`)),
 });
-
-// Clocks
-
-function clockPlot(id, field) {
-  const nodes = Object.entries(data.clocks).filter(([, samples]) => samples[field].some((ms) => ms !== null));
-  if (!document.getElementById(id)) return;
-  let low = 0, high = 0;
-  for (const [, samples] of nodes) for (const ms of samples[field]) if (ms !== null) { low = Math.min(low, ms); high = Math.max(high, ms); }
-  const room = Math.max((high - low) * 0.08, 0.5);
-  low -= room; high += room;
-  const text = (ms) => Math.abs(high - low) > 4000 ? `${+(ms / 1000).toFixed(2)} s` : `${+ms.toFixed(1)} ms`;
-  const plot = new Plot(id, 150, (ctx) => {
-    const top = 14, yOf = (ms) => top + (plot.bottom - top - 4) * (1 - (ms - low) / (high - low));
-    const step = niceStep((high - low) / 4);
-    for (let ms = Math.ceil(low / step) * step; ms <= high; ms += step) gridLine(ctx, plot, yOf(ms), text(ms));
-    plot.clip(() => {
-      plot.veils();
-      nodes.forEach(([node, samples], n) => clockLine(ctx, plot, samples, field, yOf, n));
-    });
-  }, {
-    hover: (x) => {
-      if (x < plot.left) return null;
-      const us = plot.at(x);
-      return [moment(us), ...nodes.map(([node, samples]) => {
-        let found = null;
-        for (let i = 0; i < samples.t.length && samples.t[i] <= us; i++) if (samples[field][i] !== null) found = samples[field][i];
-        return found !== null && `${node} ${found > 0 ? '+' : ''}${text(found)}`;
-      })];
-    },
-  });
-}
-
-// A shape for each node, beside its colour.
-function sign(ctx, n, x, y) {
-  ctx.beginPath();
-  if (n % 4 === 0) ctx.arc(x, y, 3.2, 0, 7);
-  else if (n % 4 === 1) ctx.rect(x - 3, y - 3, 6, 6);
-  else if (n % 4 === 2) { ctx.moveTo(x, y - 4); ctx.lineTo(x + 4, y + 3); ctx.lineTo(x - 4, y + 3); }
-  else { ctx.moveTo(x, y - 4.5); ctx.lineTo(x + 4.5, y); ctx.lineTo(x, y + 4.5); ctx.lineTo(x - 4.5, y); }
-  ctx.fill();
-}
-
-function clockLine(ctx, plot, samples, field, yOf, n) {
-  ctx.strokeStyle = ctx.fillStyle = paints[`n${n % 8}`];
-  ctx.lineWidth = 1.6;
-  ctx.beginPath();
-  let on = false;
-  samples.t.forEach((us, i) => {
-    const ms = samples[field][i];
-    if (ms === null) { on = false; return; }
-    const gone = i > 0 && us - samples.t[i - 1] > 2.5e6;   // no reading while it was down
-    if (on && !gone) ctx.lineTo(plot.x(us), yOf(ms)); else ctx.moveTo(plot.x(us), yOf(ms));
-    on = true;
-  });
-  ctx.stroke();
-  let last = -Infinity;
-  samples.t.forEach((us, i) => {
-    const ms = samples[field][i], x = plot.x(us);
-    if (ms === null || x - last < 40) return;
-    last = x;
-    sign(ctx, n, x, yOf(ms));
-  });
-}
-
-// The legend of both clock plots.
-{
-  const legend = document.getElementById('clock-legend');
-  if (legend) Object.keys(data.clocks).forEach((node, n) => {
-    const mark = element('i', ['●', '■', '▲', '◆'][n % 4]);
-    mark.className = 'node-mark';
-    mark.style.color = `var(--n${n % 8})`;
-    legend.append(element('span', '', mark, node));
-  });
-}
-
-clockPlot('wall', 'wall');
-clockPlot('mono', 'mono');
-
-// Overview: the whole run small, with a window where the other plots look
-
-const overview = (() => {
-  const canvas = document.getElementById('overview');
-  const ctx = canvas.getContext('2d');
-  let left, width;
-  const x = (us) => left + width * us / END;
-  const plot = {
-    paint() {
-      const w = canvas.clientWidth, h = 46, ratio = devicePixelRatio || 1;
-      if (!w) return;
-      canvas.style.height = `${h}px`;
-      if (canvas.width !== Math.round(w * ratio)) { canvas.width = Math.round(w * ratio); }
-      canvas.height = Math.round(h * ratio);
-      ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
-      left = gutter();
-      width = w - left - RIGHT;
-      ctx.fillStyle = paints.inset;
-      ctx.fillRect(left, 0, width, h);
-      ctx.fillStyle = paints.ok;
-      ctx.globalAlpha = 0.5;
-      rates.ok.forEach((rate, bin) => {
-        const tall = (h - 16) * rate / okTop;
-        ctx.fillRect(x(bin * rates.width), h - tall, width / BINS + 0.5, tall);
-      });
-      ctx.globalAlpha = 1;
-      for (const fault of data.faults) {
-        ctx.fillStyle = paints[fault.class];
-        ctx.fillRect(x(fault.t0), FAULT_CLASSES.indexOf(fault.class) * 2, Math.max(1.5, x(fault.t1) - x(fault.t0)), 2);
-      }
-      ctx.fillStyle = paints.anomaly;
-      for (const anomaly of data.anomalies) for (const c of anomaly.calls) ctx.fillRect(x(calls.start[c]) - 1, 12, 2, h - 12);
-      const a = Math.max(left, x(view.a)), b = Math.min(left + width, x(view.b));
-      ctx.fillStyle = paints.card;
-      ctx.globalAlpha = 0.65;
-      ctx.fillRect(left, 0, a - left, h);
-      ctx.fillRect(b, 0, left + width - b, h);
-      ctx.globalAlpha = 1;
-      ctx.strokeStyle = paints.accent;
-      ctx.lineWidth = 1.5;
-      ctx.strokeRect(a + 0.75, 0.75, Math.max(2, b - a - 1.5), h - 1.5);
-    },
-  };
-  plots.push(plot);
-  let dragging = false;
-  const centre = (event) => {
-    const us = (event.offsetX - left) / width * END, half = (view.b - view.a) / 2;
-    show(us - half, us + half);
-  };
-  canvas.addEventListener('pointerdown', (event) => { dragging = true; canvas.setPointerCapture(event.pointerId); centre(event); });
-  canvas.addEventListener('pointermove', (event) => { if (dragging) centre(event); });
-  canvas.addEventListener('pointerup', () => { dragging = false; });
-  new ResizeObserver(redraw).observe(canvas);
-  return plot;
-})();

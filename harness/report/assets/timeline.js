@@ -1,100 +1,30 @@
-// The timeline: faults, nodes, and a lane per client; with filters, pins and anomalies.
-
-// What the filters let through; null: everything.
-let shown = null;
-const filter = {outcomes: [true, true, true], f: '', key: '', process: '', node: ''};
-let selected = null;     // an anomaly: its number
-let pinned = null;       // a call
-let lit = null;          // the key whose operations stand out; null: all alike
-
-const marked = new Map();  // call -> numbers of the anomalies it is in
-data.anomalies.forEach((anomaly, number) => {
-  for (const i of anomaly.calls) marked.set(i, [...(marked.get(i) ?? []), number]);
-});
-
-// For each lane its calls that the filters let through, in order of invocation; beside
-// them, how many of those before are info, fail, and of the key that stands out, so that
-// it is known at once what a run of them holds. Anew on every change of a filter.
-let byLane = [];
-function sortByLane() {
-  const sizes = new Uint32Array(data.lanes.length);
-  for (let c = 0; c < calls.size; c++) if (!shown || shown[c]) sizes[calls.lane[c]]++;
-  byLane = Array.from(sizes, (size) => ({
-    list: new Uint32Array(size), infos: new Uint32Array(size + 1), fails: new Uint32Array(size + 1),
-    lits: lit === null ? null : new Uint32Array(size + 1), size: 0,
-  }));
-  for (let c = 0; c < calls.size; c++) {
-    if (shown && !shown[c]) continue;
-    const lane = byLane[calls.lane[c]], i = lane.size++;
-    lane.list[i] = c;
-    lane.infos[i + 1] = lane.infos[i] + (calls.outcome[c] === 2);
-    lane.fails[i + 1] = lane.fails[i] + (calls.outcome[c] === 1);
-    if (lane.lits) lane.lits[i + 1] = lane.lits[i] + (calls.key[c] === lit);
-  }
-}
+// The timeline: faults, nodes with their roles, messages, and a lane per client.
 
 // Faults packed into as few rows as keep their titles apart in time.
-const faultRows = (() => {
-  const free = [];
-  for (const fault of [...data.faults].sort((a, b) => a.t0 - b.t0)) {
-    let row = free.findIndex((end) => end <= fault.t0);
-    if (row < 0 && free.length < 5) row = free.push(0) - 1;
-    if (row < 0) row = free.indexOf(Math.min(...free));
-    free[row] = Math.max(fault.t1, free[row]);
-    fault.row = row;
-  }
-  return free.length;
-})();
+const faultRow = rowsFor(data.faults.map(({t0, t1}) => [t0, t1]), 5);
+data.faults.forEach((fault, i) => { fault.row = faultRow[i]; });
+const faultRows = Math.max(-1, ...faultRow) + 1;
 
-const FAULT_ROW = 19, NODE_ROW = 20, GAP = 10, TOP = 14;
+// What others draw upon nodes and lanes: functions of the context and the plot.
+const layers = [];
+
+const FAULT_ROW = 19, FAULTS_OF_NODE = 20, ROLE = 13, GAP = 10, TOP = 24;
+const nodeRow = () => showsMessages ? 46 : FAULTS_OF_NODE + (hasRoles ? ROLE + 1 : 0);
 const laneHeight = () => Math.min(20, Math.max(6, Math.floor(380 / Math.max(1, data.lanes.length))));
 const nodesTop = () => TOP + (faultRows ? faultRows * FAULT_ROW + GAP : 0);
-const lanesTop = () => nodesTop() + (data.nodes.length ? data.nodes.length * NODE_ROW + GAP : 0);
+const lanesTop = () => nodesTop() + (data.nodes.length ? data.nodes.length * nodeRow() + GAP : 0) + stripHeight();
 const timelineHeight = () => Math.min(16000, lanesTop() + data.lanes.length * laneHeight() + 24);
-
-function applyFilter() {
-  const {outcomes, f, key, process, node} = filter;
-  const all = outcomes.every(Boolean) && !f && !key && !process && !node;
-  shown = all ? null : new Uint8Array(calls.size);
-  let left = calls.size;
-  if (!all) {
-    left = 0;
-    for (let i = 0; i < calls.size; i++) {
-      if (outcomes[calls.outcome[i]] && (!f || str(calls.f[i]) === f) && (!key || str(calls.key[i]) === key)
-          && (!process || String(calls.process[i]) === process) && (!node || data.nodes[calls.node[i]] === node)) {
-        shown[i] = 1;
-        left++;
-      }
-    }
-  }
-  const faint = lit === null ? '' : `Other keys than ${str(lit)} are faint; Escape makes all alike. `;
-  document.getElementById('filter-said').textContent = faint + (all ? '' : `${count(left)} of ${count(calls.size)} operations`);
-  sortByLane();
-  binByEnd();
-  redraw();
-}
-
-// Index in `list` (calls in order of start) of the first call that starts after `us`;
-// looked for from index `low` on, first nearby.
-function after(list, us, low = 0) {
-  let high = list.length;
-  for (let away = 1; low + away < high; away *= 2) {
-    if (calls.start[list[low + away]] > us) { high = low + away; break; }
-    low += away;
-  }
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (calls.start[list[middle]] > us) high = middle; else low = middle + 1;
-  }
-  return low;
-}
 
 function drawFaults(ctx, plot) {
   if (!faultRows) return;
-  plot.label('faults', TOP + FAULT_ROW / 2);
-  for (const fault of data.faults) {
-    if (fault.t1 < view.a || fault.t0 > view.b) continue;
-    const x = plot.x(fault.t0), w = Math.max(plot.x(fault.t1) - x, 3), y = TOP + fault.row * FAULT_ROW;
+  const inView = data.faults.filter((fault) => fault.t1 >= view.a && fault.t0 <= view.b);
+  const bands = inView.map((fault) => {
+    const x = plot.x(fault.t0);
+    return {x, right: x + Math.max(plot.x(fault.t1) - x, 3), row: fault.row};
+  });
+  const rooms = roomForTitles(bands, plot.left, plot.right);
+  inView.forEach((fault, i) => {
+    const {x, right} = bands[i], w = right - x, y = TOP + fault.row * FAULT_ROW;
     band(ctx, fault.class, x, y, w, FAULT_ROW - 3);
     if (fault.effect === 'no-effect' || fault.effect === 'failed' || !fault.applied) {
       ctx.setLineDash([3, 3]);
@@ -102,9 +32,8 @@ function drawFaults(ctx, plot) {
       ctx.strokeRect(x + 1.5, y + 1.5, w - 3, FAULT_ROW - 6);
       ctx.setLineDash([]);
     }
-    const left = Math.max(x, plot.left), room = Math.min(x + w, plot.right) - left - 8;
-    if (room < 30) continue;
-    const text = fit(ctx, fault.title, room);
+    if (rooms[i] < 38) return;
+    const left = Math.max(x, plot.left), text = fit(ctx, fault.title, rooms[i] - 8);
     ctx.textAlign = 'left';
     ctx.fillStyle = paints.card;
     ctx.globalAlpha = 0.82;
@@ -112,7 +41,7 @@ function drawFaults(ctx, plot) {
     ctx.globalAlpha = 1;
     ctx.fillStyle = paints.ink;
     ctx.fillText(text, left + 5, y + FAULT_ROW / 2 - 1);
-  }
+  });
 }
 
 function band(ctx, name, x, y, w, h) {
@@ -126,14 +55,15 @@ function band(ctx, name, x, y, w, h) {
 }
 
 // A node's row: a line while it is up; killed and paused fill the row, network faults
-// take its upper half, clock and disk faults its lower half.
+// take its upper half, clock and disk faults its lower half. Below them, its roles.
 const PARTS = {kill: [0, 1], pause: [0, 1], network: [0, 0.5], clock: [0.5, 0.5], disk: [0.5, 0.5], other: [0.25, 0.5]};
 function drawNodes(ctx, plot) {
-  const top = nodesTop(), inner = NODE_ROW - 6;
+  const top = nodesTop(), row = nodeRow(), inner = FAULTS_OF_NODE - 6;
+  const faultsTop = (n) => top + n * row + (row - FAULTS_OF_NODE - (hasRoles ? ROLE : 0)) / 2 + 3;
   data.nodes.forEach((node, n) => {
-    const y = top + n * NODE_ROW;
     ctx.fillStyle = paints.line;
-    ctx.fillRect(plot.x(0), y + NODE_ROW / 2 - 2, plot.x(END) - plot.x(0), 4);
+    ctx.fillRect(plot.x(0), faultsTop(n) + inner / 2 - 2, plot.x(END) - plot.x(0), 4);
+    if (hasRoles) drawRoles(ctx, plot, node, faultsTop(n) + inner + 2, ROLE);
   });
   const order = ['network', 'clock', 'disk', 'other', 'pause', 'kill'];
   for (const name of order) {
@@ -143,24 +73,24 @@ function drawNodes(ctx, plot) {
       const [from, share] = PARTS[name];
       data.nodes.forEach((node, n) => {
         if (fault.nodes.length && !fault.nodes.includes(node)) return;
-        band(ctx, name, x, top + n * NODE_ROW + 3 + from * inner, w, share * inner);
+        band(ctx, name, x, faultsTop(n) + from * inner, w, share * inner);
       });
     }
   }
   ctx.textAlign = 'center';
+  ctx.font = `10px ${paints.sans}`;
   const drawnTo = data.nodes.map(() => -Infinity);
   for (const note of data.notes) {
     if (note.t < view.a || note.t > view.b) continue;
-    const sign = /exit|crash/.test(note.kind) ? '✕' : /start|ready/.test(note.kind) ? '▲' : '◆';
+    const sign = /exit|crash/.test(note.kind) ? '✕' : /start|ready/.test(note.kind) ? '▲' : '◆', x = plot.x(note.t);
     data.nodes.forEach((node, n) => {
-      if (!note.nodes.includes(node) || plot.x(note.t) < drawnTo[n] + 7) return;
-      drawnTo[n] = plot.x(note.t);
-      ctx.font = `10px ${paints.sans}`;
+      if (!note.nodes.includes(node) || x < drawnTo[n] + 7) return;
+      drawnTo[n] = x;
       ctx.strokeStyle = paints.card;
       ctx.lineWidth = 3;
-      ctx.strokeText(sign, plot.x(note.t), top + (n + 0.5) * NODE_ROW);
+      ctx.strokeText(sign, x, faultsTop(n) + inner / 2);
       ctx.fillStyle = paints.ink;
-      ctx.fillText(sign, plot.x(note.t), top + (n + 0.5) * NODE_ROW);
+      ctx.fillText(sign, x, faultsTop(n) + inner / 2);
     });
   }
   ctx.font = `12px ${paints.sans}`;
@@ -172,7 +102,7 @@ function drawNodes(ctx, plot) {
 // pixel can be wide.
 function drawLane(ctx, plot, {list, infos, fails, lits}, y, h) {
   const text = h >= 12;
-  const widthOf = (c) => (callEnd(c) - calls.start[c]) * plot.scale;
+  const widthOf = (c) => plot.x(callEnd(c)) - plot.x(calls.start[c]);
   const bars = new Bars(ctx, y, h);
   for (let i = Math.max(0, after(list, view.a) - 4); i < list.length;) {
     const c = list[i];
@@ -181,7 +111,7 @@ function drawLane(ctx, plot, {list, infos, fails, lits}, y, h) {
     if (w >= 1.5) {
       i++;
       if (x + w < plot.left) continue;
-      ctx.globalAlpha = lit === null || calls.key[c] === lit ? 1 : 0.25;
+      ctx.globalAlpha = isFaint(c) ? 0.25 : 1;
       drawCall(ctx, calls.outcome[c], x, y, w, h);
       if (text && w > 34) {
         ctx.fillStyle = calls.outcome[c] === 0 ? paints.card : paints.ink;
@@ -263,28 +193,38 @@ const laneY = (lane) => lanesTop() + lane * laneHeight();
 
 function drawAnomalies(ctx, plot) {
   data.anomalies.forEach((anomaly, number) => {
-    if (!anomaly.calls.length) return;
     const on = number === selected;
-    const x = plot.x(calls.start[anomaly.calls[anomaly.calls.length - 1]]);
-    if (x >= plot.left && x <= plot.right) {
-      ctx.fillStyle = paints.anomaly;
-      ctx.beginPath();
-      ctx.moveTo(x, 12); ctx.lineTo(x - 5, 3); ctx.lineTo(x + 5, 3);
-      ctx.fill();
-      ctx.textAlign = 'left';
-      ctx.font = `bold 11px ${paints.sans}`;
-      ctx.fillText(`A${number + 1}`, x + 7, 7);
-      ctx.font = `12px ${paints.sans}`;
-    }
     for (const c of anomaly.calls) outline(ctx, plot, c, paints.anomaly, on ? 2.5 : 1.5);
     if (on) for (const edge of anomaly.edges) arrow(ctx, plot, edge);
   });
   if (pinned !== null) outline(ctx, plot, pinned, paints.ink, 2);
+  drawAnomalyNames(ctx, plot);
+}
+
+// A wedge where each anomaly shows, and its name; names of neighbours are one label.
+function drawAnomalyNames(ctx, plot) {
+  const labels = [];
+  ctx.fillStyle = paints.anomaly;
+  data.anomalies.forEach((anomaly, number) => {
+    if (!anomaly.calls.length) return;
+    const x = plot.x(calls.start[anomaly.calls[anomaly.calls.length - 1]]);
+    if (x < plot.left || x > plot.right) return;
+    ctx.beginPath();
+    ctx.moveTo(x, 22); ctx.lineTo(x - 4, 14); ctx.lineTo(x + 4, 14);
+    ctx.fill();
+    labels.push({x: x - 6, text: `A${number + 1}`});
+  });
+  ctx.textAlign = 'left';
+  ctx.font = `bold 11px ${paints.sans}`;
+  for (const {x, text} of joined(labels, 8, (words) => ctx.measureText(words).width)) {
+    ctx.fillText(text, x, 7);
+  }
+  ctx.font = `12px ${paints.sans}`;
 }
 
 function outline(ctx, plot, c, colour, width) {
   const h = laneHeight(), y = laneY(calls.lane[c]);
-  const x = plot.x(calls.start[c]), w = Math.max((callEnd(c) - calls.start[c]) * plot.scale, 3);
+  const x = plot.x(calls.start[c]), w = Math.max(plot.x(callEnd(c)) - x, 3);
   ctx.strokeStyle = colour;
   ctx.lineWidth = width;
   ctx.strokeRect(x - 1, y - 0.5, w + 2, h);
@@ -312,7 +252,9 @@ function arrow(ctx, plot, [from, to, kind]) {
 
 function drawTimeline(ctx, plot) {
   const h = laneHeight(), step = h < 12 ? Math.ceil(13 / h) : 1;
-  data.nodes.forEach((node, n) => plot.label(node, nodesTop() + (n + 0.5) * NODE_ROW, paints.ink));
+  const row = nodeRow();
+  data.nodes.forEach((node, n) => plot.label(node, nodesTop() + (n + 0.5) * row, paints.ink));
+  if (showsMessages) plot.label('messages', lanesTop() - GAP - STRIP / 2);
   data.lanes.forEach((name, lane) => {
     if (lane % step === 0) plot.label(document.body.clientWidth < 720 ? `p${name.split(/[ ,]/)[0]}` : `process ${name}`, laneY(lane) + h / 2);
   });
@@ -323,7 +265,10 @@ function drawTimeline(ctx, plot) {
     ctx.textAlign = 'left';
     ctx.font = `11px ${paints.mono}`;
     byLane.forEach((lane, n) => drawLane(ctx, plot, lane, laneY(n) + 1, h - (h > 8 ? 3 : 1)));
+    for (const layer of layers) layer(ctx, plot);
+    drawMessages(ctx, plot);
     drawAnomalies(ctx, plot);
+    drawHits(ctx, plot);
   });
   if (faultRows) plot.label('faults', TOP + FAULT_ROW / 2);
 }
@@ -333,121 +278,39 @@ function drawTimeline(ctx, plot) {
 function callAt(plot, x, y) {
   const h = laneHeight(), lane = Math.floor((y - lanesTop()) / h);
   if (lane < 0 || lane >= byLane.length) return null;
-  const {list} = byLane[lane], near = 4 / plot.scale, us = plot.at(x);
-  let best = null, bestAway = near;
-  for (let i = after(list, us + near) - 1, looked = 0; i >= 0 && looked < 400; i--, looked++) {
-    const c = list[i];
-    const away = us < calls.start[c] ? calls.start[c] - us : Math.max(0, us - callEnd(c));
+  const {list} = byLane[lane];
+  let best = null, bestAway = 4;
+  for (let i = after(list, plot.at(x + 4)) - 1, looked = 0; i >= 0 && looked < 400; i--, looked++) {
+    const c = list[i], from = plot.x(calls.start[c]), to = plot.x(callEnd(c));
+    const away = x < from ? from - x : Math.max(0, x - to);
     if (away < bestAway || (away === 0 && best === null)) { best = c; bestAway = away; }
-    if (away === 0 || calls.start[c] < us - near - (view.b - view.a)) break;
+    if (away === 0 || from < x - 4 - plot.width) break;
   }
   return best;
 }
 
-function describe(c) {
-  const key = str(calls.key[c]), node = data.nodes[calls.node[c]];
-  return [
-    str(calls.text[c]) + (key ? `  (key ${key})` : ''),
-    `op ${calls.index[c]}, process ${calls.process[c]}${node ? ` on ${node}` : ''}`,
-    `${OUTCOMES[calls.outcome[c]]}${calls.took[c] < 0 ? '' : ' after'} ${took(calls.took[c])}, invoked at ${moment(calls.start[c])}`,
-    str(calls.error[c]),
-    marked.has(c) && `in anomaly ${marked.get(c).map((n) => `A${n + 1} ${data.anomalies[n].name}`).join(', ')}`,
-  ];
-}
-
-const describeFault = (fault) => [
-  fault.title, `${fault.kind} on ${fault.on}: ${fault.effect.replace('-', ' ')}`,
-  `${moment(fault.t0)} to ${moment(fault.t1)} (${took(fault.t1 - fault.t0)})`, fault.proof,
-];
-
 function hoverTimeline(x, y) {
-  const plot = timeline, us = plot.at(x), near = 3 / plot.scale;
+  const plot = timeline, us = plot.at(x);
   if (x < plot.left) return null;
-  const during = data.faults.filter((fault) => fault.t0 - near <= us && us <= fault.t1 + near);
+  const during = data.faults.filter((fault) => fault.t0 <= plot.at(x + 3) && plot.at(x - 3) <= fault.t1);
   if (faultRows && y >= TOP && y < TOP + faultRows * FAULT_ROW) {
     const fault = during.find((one) => one.row === Math.floor((y - TOP) / FAULT_ROW));
     return fault ? describeFault(fault) : null;
   }
-  const n = Math.floor((y - nodesTop()) / NODE_ROW);
-  if (n >= 0 && n < data.nodes.length && y < lanesTop()) {
-    const node = data.nodes[n];
-    const note = data.notes.find((one) => one.nodes.includes(node) && Math.abs(one.t - us) < 2 * near);
+  const message = messageAt(x, y);
+  if (message !== null) return describeMessage(message);
+  const n = Math.floor((y - nodesTop()) / nodeRow());
+  if (n >= 0 && n < data.nodes.length) {
+    const node = data.nodes[n], role = roleAt(node, us);
+    const note = data.notes.find((one) => one.nodes.includes(node) && Math.abs(plot.x(one.t) - x) < 6);
     const mine = during.filter((fault) => !fault.nodes.length || fault.nodes.includes(node));
-    return [`${node} at ${moment(us)}`, note && note.title, ...mine.map((fault) => fault.title), !mine.length && !note && 'no fault'];
+    return [`${node} at ${moment(us)}`, role && `${roleText(role)} since ${moment(role.t)}`, note && note.title, ...mine.map((fault) => fault.title), !mine.length && !note && 'no fault'];
   }
   const c = callAt(plot, x, y);
   return c === null ? null : describe(c);
 }
 
-// Pins and jumps
-
-function pin(c) {
-  pinned = c;
-  const box = document.getElementById('pinned');
-  box.hidden = c === null;
-  redraw();
-  if (c === null) return;
-  const pair = (name, text) => text ? [element('div', '', element('dt', name), element('dd', text))] : [];
-  const button = (text, act) => {
-    const made = element('button', text);
-    made.type = 'button';
-    made.addEventListener('click', act);
-    return made;
-  };
-  const node = data.nodes[calls.node[c]];
-  box.replaceChildren(
-    element('b', str(calls.text[c])),
-    element('dl', '', ...pair('op', String(calls.index[c])), ...pair('process', String(calls.process[c])), ...pair('node', node),
-      ...pair('key', str(calls.key[c])), ...pair('outcome', OUTCOMES[calls.outcome[c]]), ...pair('invoked', moment(calls.start[c])),
-      ...pair('returned', calls.took[c] < 0 ? 'never' : moment(callEnd(c))), ...pair('took', calls.took[c] < 0 ? '' : took(calls.took[c])),
-      ...pair('error', str(calls.error[c])), ...pair('during', data.faults.filter((f) => f.t0 <= callEnd(c) && f.t1 >= calls.start[c]).map((f) => f.title).slice(0, 6).join('; '))),
-    button('← previous of this client', () => step(-1)), ' ', button('next of this client →', () => step(1)), ' ',
-    ...(str(calls.key[c]) ? [button(`only key ${str(calls.key[c])}`, () => { document.getElementById('filter-key').value = filter.key = str(calls.key[c]); applyFilter(); }), ' '] : []),
-    button('Unpin', () => pin(null)),
-  );
-}
-
-function step(by) {
-  if (pinned === null) return;
-  const {list} = byLane[calls.lane[pinned]];
-  const at = list.indexOf(pinned);
-  const next = at < 0 ? after(list, calls.start[pinned]) + (by < 0 ? -1 : 0) : at + by;
-  if (next < 0 || next >= list.length) return;
-  pin(list[next]);
-  const middle = calls.start[list[next]], half = (view.b - view.a) / 2;
-  if (middle < view.a || middle > view.b) show(middle - half, middle + half);
-}
-
-// Back to no anomaly in particular.
-function relax() {
-  selected = lit = null;
-  const choice = document.getElementById('jump');
-  if (choice) choice.value = '';
-  applyFilter();
-}
-
-function jump(number) {
-  const anomaly = data.anomalies[number];
-  if (!anomaly || !anomaly.calls.length) return;
-  selected = number;
-  const keys = new Set(anomaly.calls.map((c) => calls.key[c]));
-  lit = keys.size === 1 && !keys.has(0) ? calls.key[anomaly.calls[0]] : null;
-  applyFilter();
-  const choice = document.getElementById('jump');
-  if (choice) choice.value = String(number);
-  let a = Infinity, b = 0;
-  for (const c of anomaly.calls) {
-    a = Math.min(a, calls.start[c]);
-    b = Math.max(b, calls.took[c] < 0 ? calls.start[c] : callEnd(c));
-  }
-  showAround(a, b);
-}
-
 const timeline = new Plot('lanes', timelineHeight, drawTimeline, {
   hover: hoverTimeline,
   click: (x, y) => pin(callAt(timeline, x, y)),
-});
-Object.assign(ACTIONS, {
-  n: () => step(1), p: () => step(-1), Escape: () => { pin(null); relax(); },
-  a: () => jump(((selected ?? -1) + 1) % Math.max(1, data.anomalies.length)),
 });
