@@ -265,7 +265,7 @@ class Plot {
       const from = this.x(a), to = this.x(b);
       if (!gap || to - from > 240) continue;
       ctx.fillStyle = paints.inset;
-      ctx.globalAlpha = 0.75;
+      ctx.globalAlpha = 0.85;
       ctx.fillRect(from, 0, to - from, this.bottom);
       ctx.globalAlpha = 1;
       ctx.strokeStyle = paints.soft;
@@ -278,7 +278,7 @@ class Plot {
       ctx.stroke();
       ctx.fillStyle = paints.soft;
       ctx.textAlign = 'center';
-      ctx.fillText(`⫽ ${took(b - a)}`, (from + to) / 2, this.bottom + 12);
+      ctx.fillText(`// ${took(b - a)}`, (from + to) / 2, this.bottom + 12);
     }
   }
 

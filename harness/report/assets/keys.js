@@ -3,7 +3,7 @@
 const outside = (act) => () => { act(); document.getElementById('timeline').scrollIntoView({behavior: 'instant', block: 'nearest'}); };
 // Keys, what they do, the deed; `everywhere`: not only while a plot has the focus.
 const SHORTCUTS = [
-  {keys: ['j', 'k'], what: 'next, previous anomaly', acts: [() => nextAnomaly(1), () => nextAnomaly(-1)], everywhere: true},
+  {keys: ['j', 'k'], what: 'next, previous anomaly', acts: [() => nextAnomaly(1), () => nextAnomaly(-1)], also: {a: 0}, everywhere: true},
   {keys: ['n', 'p'], what: 'next, previous fault', acts: [() => nextFault(1), () => nextFault(-1)], everywhere: true},
   {keys: ['/'], what: 'search', acts: [() => document.getElementById('search').focus()], everywhere: true},
   {keys: ['?'], what: 'this help', acts: [() => openHelp()], everywhere: true},

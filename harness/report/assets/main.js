@@ -53,6 +53,7 @@ readPaints();
   }
   for (const fault of data.faults) { busy.add(fault.t0); busy.add(fault.t1); }
   for (const {t} of data.notes) busy.add(t);
+  for (const spans of rolesOf.values()) for (const {t} of spans) busy.add(t);
   const gaps = busy.gaps(), box = document.getElementById('true-scale');
   const set = () => {
     const {a, b} = view, all = showsAll();

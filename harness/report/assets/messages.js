@@ -107,16 +107,17 @@ function drawStrip(ctx, plot) {
   for (let x = plot.left; x < plot.right; x += WIDE) {
     const next = firstFrom(times, plot.at(x + WIDE));
     if (next > n) bars.push([x, next - n, lost[next] - lost[n]]);
-    most = Math.max(most, next - n);
+    if (axis.within(plot.at(x), plot.at(x + WIDE)).every(([, , gap]) => !gap)) most = Math.max(most, next - n);
     n = next;
   }
   for (const [x, all, gone] of bars) {
     ctx.fillStyle = paints.soft;
     ctx.globalAlpha = 0.6;
-    ctx.fillRect(x, top + STRIP * (1 - all / most), WIDE - 0.5, STRIP * all / most);
+    const tall = (n) => STRIP * Math.min(1, n / most);
+    ctx.fillRect(x, top + STRIP - tall(all), WIDE - 0.5, tall(all));
     ctx.globalAlpha = 1;
     ctx.fillStyle = paints.anomaly;
-    if (gone) ctx.fillRect(x, top + STRIP * (1 - gone / most), WIDE - 0.5, STRIP * gone / most);
+    if (gone) ctx.fillRect(x, top + STRIP - tall(gone), WIDE - 0.5, tall(gone));
   }
   const said = `${count(n - first)} messages in view, ${count(lost[n] - lost[first])} lost${n - first > ARROWS_MAX ? '; zoom in for arrows' : ''}`;
   const box = document.getElementById('messages-said');

@@ -40,7 +40,7 @@ const minimap = (() => {
     for (const [a, b] of axis.gaps) {
       ctx.textAlign = 'center';
       ctx.font = `11px ${paints.sans}`;
-      ctx.fillText('⫽', (x(a) + x(b)) / 2, HEIGHT / 2 + 4);
+      ctx.fillText('//', (x(a) + x(b)) / 2, HEIGHT / 2 + 4);
     }
     const [a, b] = window();
     ctx.fillStyle = paints.card;

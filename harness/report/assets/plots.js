@@ -63,7 +63,7 @@ function drawLatencies(ctx, plot) {
   for (let power = low; power <= high; power++) gridLine(ctx, plot, yOf(power), tickTook(10 ** power));
   plot.clip(() => {
     plot.veils();
-    drawPoints(ctx, plot);
+    drawEnds(ctx, plot);
     drawQuantiles(ctx, plot, yOf);
   });
 }
@@ -72,7 +72,7 @@ const tickTook = (us) => us >= 1e6 ? `${us / 1e6} s` : us >= 1e3 ? `${us / 1e3} 
 
 // Each call with its own mark while they are few; else a mark for what ended in a pixel.
 const MARKS_MAX = 12000;
-function drawPoints(ctx, plot) {
+function drawEnds(ctx, plot) {
   const {bins, from, list, rows} = byEnd;
   const first = Math.min(bins - 1, Math.max(0, Math.floor(view.a / END * bins)));
   const last = Math.min(bins - 1, Math.max(0, Math.floor(view.b / END * bins)));

@@ -8,6 +8,7 @@ function parseSpan(text) {
   const found = /^\s*(\d+(?:\.\d*)?|\.\d+)\s*s?\s*(?:(?:-|–|to)\s*(\d+(?:\.\d*)?|\.\d+)\s*s?)?\s*$/.exec(text);
   if (!found) return null;
   const a = Number(found[1]) * 1e6, b = found[2] === undefined ? a : Number(found[2]) * 1e6;
+  if (!Number.isFinite(a + b)) return null;
   return [Math.min(a, b), Math.max(a, b)];
 }
 
