@@ -64,6 +64,20 @@ def open_plain(path: Path, *, follows_links: bool = False) -> BinaryIO:
     return file
 
 
+def content(path: Path) -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        OSError: The file can't be opened by `open_plain`, or is longer than
+            `FILE_BYTES_MAX`.
+    """
+    with open_plain(path) as file:
+        data = file.read(FILE_BYTES_MAX + 1)
+    if len(data) > FILE_BYTES_MAX:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return data
+
+
 def objects(path: Path) -> Iterator[dict[str, Any]]:
     """The objects of a file of JSON lines. Torn and foreign lines are passed over.
 

@@ -19,7 +19,7 @@ import msgspec
 from harness.history import History, HistoryError, Op, observations
 from harness.run.lifecycle import lives
 from harness.run.records import FaultLine
-from harness.run.store import Salvage, natural
+from harness.run.store import Salvage, leads_out, natural
 from harness.visible import visible
 
 if TYPE_CHECKING:
@@ -194,12 +194,21 @@ class Recording:
         Anomalies over observations refer to their positions. They are read only when
         asked for, as a long run has many.
         """
-        places = self.path / "nodes"
-        nodes = [n for n in strings(self.test.get("nodes")) if n == (places / n).name]
         try:
-            return observations.load(self.path, nodes).ops
+            return observations.load(self.path, self.node_folders).ops
         except HistoryError:
             return ()
+
+    @cached_property
+    def node_folders(self) -> dict[str, Path]:
+        """The folders of the nodes of test.yaml, as far as they lie in this one."""
+        places = self.path / "nodes"
+        named = strings(self.test.get("nodes"))
+        return {
+            node: places / node
+            for node in named
+            if node == (places / node).name and not leads_out(self.path, places / node)
+        }
 
     @cached_property
     def clock_offsets(self) -> dict[str, list[tuple[float, float]]]:
@@ -220,14 +229,20 @@ class Recording:
 
     def event(self, op: Op) -> Call:
         """An observation, moved to the time of the run; its time is -1 if unknown."""
-        start_ns, time_ns = self.run.get("start_mono_ns"), -1
-        if isinstance(start_ns, int):
-            raw_ns = op.time - start_ns
-            known = self.clock_offsets.get(string(op.node), [])
-            at = bisect_right(known, (raw_ns, float("inf")))
-            time_ns = max(0, round(raw_ns - (known[at - 1][1] if at else 0.0)))
+        moment_ns = self.moment_ns(string(op.node), op.time)
+        time_ns = -1 if moment_ns is None else moment_ns
         moved = Op(op.index, time_ns, op.process, op.type, op.f, op.value, node=op.node)
         return Call(moved, moved)
+
+    def moment_ns(self, node: str, mono_ns: int) -> int | None:
+        """When in the run a node's monotonic clock showed this; None if unknown."""
+        start_ns = self.run.get("start_mono_ns")
+        if not isinstance(start_ns, int):
+            return None
+        raw_ns = mono_ns - start_ns
+        known = self.clock_offsets.get(node, [])
+        at = bisect_right(known, (raw_ns, float("inf")))
+        return max(0, round(raw_ns - (known[at - 1][1] if at else 0.0)))
 
     @cached_property
     def outcomes(self) -> Counter[str]:
