@@ -9,6 +9,7 @@ are shown, and no figure is relied upon to make sense.
     page.py       report.html; columns.py packs the data that its scripts draw
     text.py       the terminal summary
     roles.py      who was what when, from what nodes observed
+    resources.py  what nodes used; loglines.py  the lines of their logs, with times
     index.py      the index of a suite, JUnit XML, and a summary in Markdown
     witness.py    an anomaly with its operations and arrows; spacetime.py draws it
     evidence.py   the parts of a transaction that an anomaly rests on

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from harness.report import figures, roles
+from harness.report import figures, loglines, resources, roles
 from harness.report.packing import Bulk
 from harness.report.spacetime import fault_class
 from harness.report.story import label, proof_of, struck_nodes
@@ -99,6 +99,8 @@ def run_columns(story: Story) -> tuple[dict[str, Any], str]:
         "clocks": _clock_columns(folder),
         "rates": rates(times, folder.end_ns),
         "roles": roles.columns(folder),
+        "resources": resources.columns(folder),
+        "logs": loglines.columns(folder, story.anomalies, strings.add),
     }
     bulk.strings("strings", strings.table)
     directory, packed = bulk.packed()

@@ -7,8 +7,9 @@ come up. So these logs come first, those that end with trouble before others.
 from __future__ import annotations
 
 import math
-import re
 from typing import TYPE_CHECKING
+
+from harness.report.loglines import TROUBLE, level
 
 if TYPE_CHECKING:
     from harness.report.folder import Recording
@@ -17,15 +18,10 @@ if TYPE_CHECKING:
 LOGS_MAX = 3
 LINES_MAX = 25
 
-TROUBLE = re.compile(
-    r"\b(error|fatal|panic|traceback|exception|abort(ed)?|segfault|critical)\b|Error:",
-    re.IGNORECASE,
-)
-
 
 def trouble_count(text: str) -> int:
     """How many lines of a log look like errors."""
-    return sum(bool(TROUBLE.search(line)) for line in text.splitlines())
+    return sum(level(line) == TROUBLE for line in text.splitlines())
 
 
 def last_words(folder: Recording) -> list[tuple[LogTail, str]]:
@@ -40,14 +36,14 @@ def last_words(folder: Recording) -> list[tuple[LogTail, str]]:
 def _since_trouble(text: str) -> float:
     """How many lines ago a log told of trouble."""
     lines = reversed(text.rstrip().splitlines())
-    return next((n for n, line in enumerate(lines) if TROUBLE.search(line)), math.inf)
+    return next((n for n, line in enumerate(lines) if level(line) == TROUBLE), math.inf)
 
 
 def last_lines(text: str, lines_max: int = LINES_MAX) -> str:
     """The last lines of a log; from the last trouble on, if that is farther back."""
     lines = text.rstrip().splitlines()
     first = max(0, len(lines) - lines_max)
-    troubles = [n for n, line in enumerate(lines) if TROUBLE.search(line)]
+    troubles = [n for n, line in enumerate(lines) if level(line) == TROUBLE]
     if troubles and troubles[-1] < first:
         first = troubles[-1]
     return "\n".join(lines[first : first + lines_max])

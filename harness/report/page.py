@@ -28,6 +28,7 @@ from harness.report import (
     figures,
     glossary,
     lastwords,
+    loglines,
     reasons,
     sentences,
     spacetime,
@@ -87,8 +88,6 @@ FAULTS_LISTED_MAX = 200
 REASONS_SHOWN_MAX = 50
 LINKS_MAX = 32
 
-_WARNING = re.compile(r"\b(warn(ing)?|timeout|timed out|refused)\b", re.IGNORECASE)
-
 RAW_FILES = (
     "test.yaml",
     "plan.yaml",
@@ -96,6 +95,8 @@ RAW_FILES = (
     "faults.jsonl",
     "clocks.jsonl",
     "errors.jsonl",
+    "resources.jsonl",
+    "logtimes.jsonl",
     "run.json",
     "verdict.json",
     "why.json",
@@ -325,8 +326,5 @@ def log_lines(text: str) -> Markup:
 
 def _log_line(line: str) -> Markup | str:
     text = figures.clip(visible(line), 1000)
-    if lastwords.TROUBLE.search(text):
-        return Markup('<mark class="trouble">{}</mark>').format(text)
-    if _WARNING.search(text):
-        return Markup('<mark class="warning">{}</mark>').format(text)
-    return text
+    mark = ("", "warning", "trouble")[loglines.level(text)]
+    return Markup('<mark class="{}">{}</mark>').format(mark, text) if mark else text

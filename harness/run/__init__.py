@@ -11,6 +11,7 @@
     store.py        RunFolder: everything that a run leaves behind
     records.py      types of the files of a run folder
     lifecycle.py    the lives of a run's faults, from the lines of faults.jsonl
+    gauges.py       what nodes use while a run lasts, and how long their logs are
 
 A run is described by data alone (`spec`, and a plan), so that it can be done again.
 """

@@ -21,6 +21,7 @@ from harness.faults.leadership import Leadership, leader_line, names_of
 from harness.faults.watchdog import Watchdog
 from harness.history.formats.jsonl import HistoryWriter
 from harness.run import programs
+from harness.run.gauges import Gauges
 from harness.run.interpreter import Outcome, interpret
 from harness.run.records import VERSION, Conviction, RunRecord
 from harness.systems.abilities import (
@@ -262,6 +263,12 @@ class Controller:
             beside.append(asyncio.create_task(self.world.watcher.poll()))
         if self.schedule.needs.clocks:
             beside.append(asyncio.create_task(self._sample_clocks(cluster)))
+        gauges = Gauges(self.folder, self.world, self.now_ns)
+        if (
+            self.spec.world == "os"
+        ):  # simulated nodes use nothing that could be measured
+            watches = gauges.watch_usage(), gauges.watch_logs()
+            beside += [asyncio.create_task(watch) for watch in watches]
         enough = asyncio.Event()
         if self._watch is not None:
             beside.append(asyncio.create_task(self._convict(self._watch, enough, stop)))
@@ -297,6 +304,7 @@ class Controller:
                 self.note("trigger", [], problem, {})
             if watchdog is not None:
                 await watchdog.close()
+            gauges.close()
             history.close()
 
     async def _convict(

@@ -3,6 +3,7 @@
     results/<system>-<workload>/<utc>-<seed>/
         test.yaml  plan.yaml  history.jsonl  faults.jsonl  clocks.jsonl  errors.jsonl
         run.json  verdict.json  report.html  nodes/n1/{log,data}
+        resources.jsonl  logtimes.jsonl (`harness.run.gauges`)
 
 Lines are appended with one write each and are never rewritten, so a readable prefix is
 left however the controller ends, even by a full disk. verdict.json and report.html can
@@ -56,6 +57,9 @@ READ = (
     "faults.jsonl",
     "clocks.jsonl",
     "errors.jsonl",
+    "resources.jsonl",
+    "logtimes.jsonl",
+    "messages.jsonl",
     "why.json",
 )
 """The files of a run folder that judges and reports read, beside those of nodes."""

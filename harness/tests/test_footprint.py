@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from harness.worlds.os.footprint import ENTRY_BYTES_MIN, excess
+from harness.worlds.os.footprint import ENTRY_BYTES_MIN, measure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +19,8 @@ def test_files_at_any_depth_count_by_what_they_take_up(tmp_path: Path) -> None:
     (below / "file").write_bytes(b"x" * MB)
     with (tmp_path / "sparse").open("wb") as sparse:
         sparse.truncate(1 << 40)
-    assert not excess(str(tmp_path), [], 2 * MB)
-    told = excess(str(tmp_path), [], MB // 2)
+    assert not measure(str(tmp_path), [], 2 * MB).excess
+    told = measure(str(tmp_path), [], MB // 2).excess
     assert told == "its data takes up more than 0 MB"
 
 
@@ -28,7 +28,7 @@ def test_a_file_of_many_names_counts_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * MB)
     for number in range(5):
         os.link(tmp_path / "file", tmp_path / str(number))
-    assert not excess(str(tmp_path), [], 2 * MB)
+    assert not measure(str(tmp_path), [], 2 * MB).excess
 
 
 def test_an_unlinked_file_counts_while_somebody_holds_it(tmp_path: Path) -> None:
@@ -37,9 +37,11 @@ def test_an_unlinked_file_counts_while_somebody_holds_it(tmp_path: Path) -> None
         file.flush()
         (tmp_path / "file").unlink()
         twin = os.dup(file.fileno())
-        assert excess(str(tmp_path), [os.getpid()], MB // 2)
-        assert not excess(str(tmp_path), [os.getpid()], 2 * MB), "once, not by holder"
-        assert not excess(str(tmp_path), [], MB // 2)
+        assert measure(str(tmp_path), [os.getpid()], MB // 2).excess
+        assert not measure(str(tmp_path), [os.getpid()], 2 * MB).excess, (
+            "once, not by holder"
+        )
+        assert not measure(str(tmp_path), [], MB // 2).excess
         os.close(twin)
 
 
@@ -47,8 +49,8 @@ def test_empty_files_and_links_count_too(tmp_path: Path) -> None:
     for number in range(100):
         (tmp_path / f"{number}").touch()
         (tmp_path / f"link-{number}").symlink_to("nowhere")
-    assert excess(str(tmp_path), [], 199 * ENTRY_BYTES_MIN)
-    assert not excess(str(tmp_path), [], 200 * ENTRY_BYTES_MIN)
+    assert measure(str(tmp_path), [], 199 * ENTRY_BYTES_MIN).excess
+    assert not measure(str(tmp_path), [], 200 * ENTRY_BYTES_MIN).excess
 
 
 def test_folders_too_deep_for_a_path_are_an_excess(tmp_path: Path) -> None:
@@ -58,7 +60,7 @@ def test_folders_too_deep_for_a_path_are_an_excess(tmp_path: Path) -> None:
         for _ in range(3000):
             os.mkdir("d")
             os.chdir("d")
-        told = excess(str(tmp_path), [], 1000 * MB)
+        told = measure(str(tmp_path), [], 1000 * MB).excess
         assert told == "its data folder is nested too deeply to be measured"
         for _ in range(3000):  # rmtree can't
             os.chdir("..")
@@ -69,4 +71,4 @@ def test_folders_too_deep_for_a_path_are_an_excess(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_gone_is_no_excess(tmp_path: Path) -> None:
-    assert not excess(str(tmp_path / "gone"), [os.getpid(), 2**30], 1)
+    assert not measure(str(tmp_path / "gone"), [os.getpid(), 2**30], 1).excess

@@ -71,6 +71,27 @@ class Starvation:
     cpu_ns: int | None = None
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What a node and all its descendants used at a moment.
+
+    Attributes:
+        mono_ns: The true monotonic time of the look.
+        pid: The node's process; the processor time of another one begins anew.
+        cpu_ns: Processor time since the process began.
+        rss_bytes: Memory that is resident.
+        files: Open file descriptors.
+        data_bytes: What its data takes up on the disk.
+    """
+
+    mono_ns: int
+    pid: int
+    cpu_ns: int
+    rss_bytes: int
+    files: int
+    data_bytes: int
+
+
 Resource: TypeAlias = Literal["files", "memory"]
 """What can be limited: open descriptors, or the address space in MiB."""
 
@@ -148,6 +169,14 @@ class Processes(Protocol):
 
     async def starvation(self, node: str) -> Starvation:
         """What the node has been kept from so far."""
+        ...
+
+    async def usage(self, node: str) -> Usage | None:
+        """What the node used when it was looked at last, within about half a second.
+
+        Returns:
+            None if it isn't running, wasn't looked at yet, or nobody tells.
+        """
         ...
 
     async def limit(

@@ -262,6 +262,10 @@ class OperatedProcesses(Processes):
         return Starvation()
 
     @override
+    async def usage(self, node: str) -> None:
+        """Tell nothing: no command measures attached nodes."""
+
+    @override
     async def limit(
         self, node: str, resource: Resource, spare: int | None
     ) -> Mapping[str, Limit]:

@@ -1,4 +1,4 @@
-"""Whether what a node leaves on the disk exceeds a bound.
+"""What a node leaves on the disk, and whether that exceeds a bound.
 
 A broken or malicious node fills a disk in more ways than by large files: by millions of
 empty ones, in folders nested so deeply that no path names them, and in files that it
@@ -12,7 +12,7 @@ import errno
 import itertools
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,8 +21,20 @@ ENTRY_BYTES_MIN = 4096
 """Least size that a file or folder counts for: its name and inode take up room, too."""
 
 
-def excess(folder: str, pids: Iterable[int], bytes_max: int) -> str:
-    """How a node exceeds the bound, in words; empty if it does not.
+class Footprint(NamedTuple):
+    """What a node takes up.
+
+    Attributes:
+        bytes: How much; no more than was counted, where that exceeds the bound.
+        excess: How it exceeds the bound, in words; empty if it does not.
+    """
+
+    bytes: int
+    excess: str = ""
+
+
+def measure(folder: str, pids: Iterable[int], bytes_max: int) -> Footprint:
+    """What a node takes up, unless that exceeds the bound.
 
     Files that vanish meanwhile don't count. Cost: a few microseconds for each file, up
     to the bound, and for each open descriptor.
@@ -43,11 +55,13 @@ def excess(folder: str, pids: Iterable[int], bytes_max: int) -> str:
                 counted.add(name)
             total_bytes += max(entry.st_blocks * 512, ENTRY_BYTES_MIN)
             if total_bytes > bytes_max:
-                return f"its data takes up more than {bytes_max / 1e6:.0f} MB"
+                words = f"its data takes up more than {bytes_max / 1e6:.0f} MB"
+                return Footprint(total_bytes, words)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            return "its data folder is nested too deeply to be measured"
-    return ""
+            words = "its data folder is nested too deeply to be measured"
+            return Footprint(total_bytes, words)
+    return Footprint(total_bytes)
 
 
 def size(folder: str) -> int:

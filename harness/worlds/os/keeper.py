@@ -48,7 +48,7 @@ from harness.worlds.clocks import ClockLine, ClockSetting
 from harness.worlds.os import cage, footprint, processtree, spawn, tracer, vdso
 from harness.worlds.os.prlimits import Lowered
 from harness.worlds.os.starving import Duty
-from harness.worlds.processes import Ended, Starvation
+from harness.worlds.processes import Ended, Starvation, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,6 +99,8 @@ class Node:
     """When to measure its data next."""
     look_took_s: float = 0.0
     """Processor time that its data took to measure the last time."""
+    usage: Usage | None = None
+    """What it used when it was looked at last."""
     excess: str = ""
     """The bound that it exceeded, for which it was killed; empty if it was not."""
     doomed: bool = False
@@ -193,6 +195,7 @@ class Keeper:
             "resume": self._resume,
             "starve": self._starve,
             "starvation": self._starvation,
+            "usage": self._usage,
             "limit": self._limit,
             "set_clock": self._set_clock,
             "read_clock": self._read_clock,
@@ -539,7 +542,8 @@ class Keeper:
         for other in self._nodes.values():
             other.past_sessions.discard(pid)  # the kernel may have used a pid again
         node.pid, node.log_path, node.data_dir = pid, log_path, data_dir
-        node.doomed, node.skew, node.excess = False, None, ""
+        node.doomed, node.skew = False, None
+        node.usage, node.excess = None, ""
         node.paused, node.lowered = False, Lowered()
         node.duty.begin()
 
@@ -657,6 +661,10 @@ class Keeper:
         yield from ()
         return asdict(Starvation(duty.stops, duty.stopped_ns, node.pid or 0, cpu_ns))
 
+    def _usage(self, node: Node) -> Job:
+        yield from ()
+        return None if node.pid is None or node.usage is None else asdict(node.usage)
+
     def _limit(self, node: Node, *, resource: Resource, spare: int | None) -> Job:
         """Lower a limit of the node's processes, or give back what they had."""
         if node.pid is None:
@@ -737,12 +745,12 @@ class Keeper:
             if node.pid is not None and node.log_path is not None:
                 cut_back(node.log_path, self._limits.log_bytes)
             if node.pid is not None and now_s >= node.measure_at_s:
-                self._bound_data(node)
+                self._look_at(node)
             if node.pid is not None and node.skew is not None:
                 self._catch_up(node)
 
-    def _bound_data(self, node: Node) -> None:
-        """Kill a node whose data exceeds the bound, and set the next time to look.
+    def _look_at(self, node: Node) -> None:
+        """Note what a node uses, and kill it if its data exceeds the bound.
 
         A big folder takes long to look at; this takes at most a twentieth of our time.
         That is processor time: others that have the core let no node go unwatched. And
@@ -756,7 +764,16 @@ class Keeper:
         disk = self._disks.get(node.name)
         # Whoever serves a disk has the files that the node has; and never waits for it.
         holders = [p.pid for p in members] if disk is None else [disk.pid]
-        node.excess = footprint.excess(node.data_dir, holders, self._limits.data_bytes)
+        data = footprint.measure(node.data_dir, holders, self._limits.data_bytes)
+        node.excess = data.excess
+        node.usage = Usage(
+            mono_ns=time.monotonic_ns(),
+            pid=node.pid or 0,
+            cpu_ns=sum(processtree.cpu_ns(process.pid) for process in members),
+            rss_bytes=sum(processtree.rss_bytes(process.pid) for process in members),
+            files=sum(processtree.files(process.pid) for process in members),
+            data_bytes=data.bytes,
+        )
         took_s = time.process_time() - begun_s
         cost_s, node.look_took_s = min(took_s, node.look_took_s), took_s
         node.measure_at_s = time.monotonic() + max(_MEASURE_EVERY_S, 20 * cost_s)

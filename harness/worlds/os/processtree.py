@@ -97,6 +97,23 @@ def cpu_ns(pid: int) -> int:
     return ticks * (10**9 // os.sysconf("SC_CLK_TCK"))
 
 
+def rss_bytes(pid: int) -> int:
+    """Memory of a process that is resident; 0 if it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0
+
+
+def files(pid: int) -> int:
+    """How many file descriptors a process has open; 0 if it is gone, or another's."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return 0
+
+
 def walk() -> Table:
     """Every process that we can see."""
     pids = (int(name) for name in os.listdir("/proc") if name.isdigit())

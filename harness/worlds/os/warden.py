@@ -28,7 +28,7 @@ from harness.worlds.os.channel import Channel
 from harness.worlds.os.disk.plain import copied
 from harness.worlds.os.guardian import put_guardian_above
 from harness.worlds.os.keeper import KILL_TIMEOUT_S, Keeper
-from harness.worlds.processes import Ended, Exit, Limit, Limits, Starvation
+from harness.worlds.processes import Ended, Exit, Limit, Limits, Starvation, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -208,6 +208,11 @@ class Warden:
     async def starvation(self, node: str) -> Starvation:
         """What the node has been kept from so far."""
         return Starvation(**await self._call("starvation", node))
+
+    async def usage(self, node: str) -> Usage | None:
+        """What the node used when the keeper looked at it last."""
+        told = await self._call("usage", node)
+        return None if told is None else Usage(**told)
 
     async def limit(
         self, node: str, resource: Resource, spare: int | None

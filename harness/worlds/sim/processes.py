@@ -191,6 +191,10 @@ class SimProcesses(Processes, Clocks):
         return Starvation(turns.stops, turns.stopped_ns, self.nodes[node].pid)
 
     @override
+    async def usage(self, node: str) -> None:
+        """Tell nothing: simulated nodes share one process."""
+
+    @override
     async def limit(
         self, node: str, resource: Resource, spare: int | None
     ) -> Mapping[str, Limit]:
