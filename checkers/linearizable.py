@@ -143,7 +143,7 @@ class LinearizableChecker:
             HistoryError: The history holds operations that the model does not have.
         """
         budget = Budget(limits)
-        wanted = None if keys is None else set(map(freeze, keys))
+        wanted = set(map(freeze, keys)) if keys and self.model.by_key else None
         try:
             found = partition(history, self.model, wanted, budget)
         except LimitExceeded as limit:

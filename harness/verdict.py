@@ -347,6 +347,23 @@ def ordering(checker: Checker) -> Ordering | None:
     return inner
 
 
+def orders_safe(
+    checker: Ordering, history: History, keys: Collection[Any] | None, limits: Limits
+) -> tuple[list[Orders], str]:
+    """What `checker.orders` yields, and why there is no more; a clause or empty.
+
+    Whoever shows orders has a verdict to show, too, which a crash must not cost.
+    """
+    found: list[Orders] = []
+    try:
+        found.extend(checker.orders(history, keys, limits))
+    except UsageError as bad:
+        return found, str(bad)
+    except (Exception, SystemExit) as crash:
+        return found, f"the checker crashed: {type(crash).__name__}: {crash}"
+    return found, ""
+
+
 class _EveryName(frozenset[str]):
     """Holds whatever name it is asked for."""
 

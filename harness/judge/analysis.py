@@ -46,8 +46,15 @@ if TYPE_CHECKING:
     from harness.run.store import RunFolder
 
 
-def analyse(folder: RunFolder, limits: Limits | None = None) -> VerdictRecord:
+def analyse(
+    folder: RunFolder, limits: Limits | None = None, points: str | None = None
+) -> VerdictRecord:
     """Judge the run in `folder`; writes and returns the content of verdict.json.
+
+    Args:
+        folder: The run.
+        limits: The limits of each checker.
+        points: As for `report.build`.
 
     Raises:
         UsageError: A file of the controller is damaged, or test.yaml names plug-ins
@@ -55,19 +62,20 @@ def analyse(folder: RunFolder, limits: Limits | None = None) -> VerdictRecord:
         HarnessError: The verdict or the report can't be written.
     """
     out = outcome(folder.test(), folder, limits or Limits())
-    tell(folder, out)
+    tell(folder, out, points)
     return out
 
 
-def tell(folder: RunFolder, record: VerdictRecord) -> None:
+def tell(folder: RunFolder, record: VerdictRecord, points: str | None = None) -> None:
     """Write verdict.json and the report of the run in `folder`.
 
     Raises:
+        UsageError: The run has no such key as `points`.
         HarnessError: They can't be written.
     """
     folder.write_verdict(record)
     with writing(folder.path / "report.html"):
-        report.build(folder.path)
+        report.build(folder.path, points)
 
 
 def judged(folder: RunFolder) -> VerdictRecord:

@@ -78,6 +78,7 @@ class FileResult:
         error: Why the file couldn't be read, or empty.
         history: The history, for `judge.text`; None if it couldn't be read, or is no
             longer kept.
+        checker: The checker, for explanations; as long as the history is kept.
     """
 
     file: str
@@ -86,6 +87,7 @@ class FileResult:
     seconds: float = 0.0
     error: str = ""
     history: History | None = None
+    checker: Checker | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -255,6 +257,7 @@ def _check_file(
         seconds=time.monotonic() - start_s,
         error=error,
         history=history,
+        checker=checker,
     )
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
-from harness.report import clarity, glossary, spacetime, tally, witness
+from harness.report import clarity, glossary, points, spacetime, tally, witness
+from harness.verdict import Limits, ordering, orders_safe
 from harness.visible import visible, visible_line
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from harness.judge.check import FileResult
     from harness.report.clarity import Group
+    from harness.report.points import HowFar
     from harness.report.witness import Witness
 
 FILES_MAX = 100
@@ -41,6 +43,7 @@ class Explained:
     verdict: str
     said: str
     groups: list[Group]
+    far: dict[tuple[str, str], HowFar]
     names: list[str]
     found: str
     more: int
@@ -59,9 +62,17 @@ class Explanations:
             UsageError: A file can't be written.
         """
         groups: list[Group] = []
+        far: dict[tuple[str, str], HowFar] = {}
+        found = result.result.anomalies
         if result.history is not None:
             call_at = witness.calls_of(result.history)
             groups = clarity.of_result(result.result, call_at, FILES_MAX, FILES_MAX)
+            able = None if result.checker is None else ordering(result.checker)
+            if able is not None and found:
+                broken = [anomaly.key for anomaly in found[:FILES_MAX]]
+                limits = Limits(points.SECONDS_MAX)
+                shown, _ = orders_safe(able, result.history, broken, limits)
+                far = points.far("", shown, call_at)
         witnesses = [told for group in groups for told in group.shown]
         digits = len(str(len(witnesses)))
         names = [
@@ -69,7 +80,7 @@ class Explanations:
             for number, told in enumerate(witnesses, 1)
         ]
         for number, (name, told) in enumerate(zip(names, witnesses, strict=True)):
-            self._write(f"{name}.txt", _page(told))
+            self._write(f"{name}.txt", _page(told, far.get(("", told.key))))
             self._write(f"{name}.dot", witness.as_dot(told))
             if told.calls:
                 self._write(f"{name}.svg", spacetime.as_svg(told, number))
@@ -84,6 +95,7 @@ class Explanations:
             verdict,
             said,
             groups,
+            far,
             names,
             str(counted),
             counted.total
@@ -95,7 +107,7 @@ class Explanations:
         """Write the index of all explanations; returns its path."""
         from harness.report.page import render
 
-        page = render("explain.html", files=told)
+        page = render("explain.html", files=told, far={})
         return self._write("index.html", page)
 
     def _write(self, name: str, text: str) -> Path:
@@ -129,10 +141,11 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._")[:80] or "history"
 
 
-def _page(told: Witness) -> str:
+def _page(told: Witness, far: HowFar | None) -> str:
     key = f", key {told.key}" if told.key else ""
     lines = [f"{told.name}{key}", told.explanation, "", *witness.as_text(told)]
     for name in (told.name, *(other for other, _ in told.also)):
         if meaning := glossary.told(name):
             lines += ["", f"{name}: {meaning}"]
+    lines += ["", *far.lines] if far is not None and far.lines else []
     return "\n".join(lines) + "\n"

@@ -12,6 +12,7 @@ are shown, and no figure is relied upon to make sense.
     resources.py  what nodes used; loglines.py  the lines of their logs, with times
     index.py      the index of a suite, JUnit XML, and a summary in Markdown
     witness.py    an anomaly with its operations and arrows; spacetime.py draws it
+    points.py     orders in which operations may have taken effect
     evidence.py   the parts of a transaction that an anomaly rests on
     chances.py    the chance of a failure over time, as `splitbrain explain` found it
     events.py     nodes' observations around an anomaly
@@ -35,15 +36,23 @@ if TYPE_CHECKING:
 __all__ = ["build", "build_index", "summary", "write_junit"]
 
 
-def build(run_dir: Path) -> Path:
+def build(run_dir: Path, points: str | None = None) -> Path:
     """Write `run_dir`/report.html from what the run folder holds; returns its path.
 
     Missing, torn or damaged files are named in the report instead of failing it.
     Cost: linear in the history; about 2 s for 100k operations.
+
+    Args:
+        run_dir: The run folder.
+        points: A key whose linearization points are to be found, "" for all keys. By
+            default a short run has them all, and a long one none.
+
+    Raises:
+        UsageError: The run has no such key.
     """
     from harness.report.page import write_report
 
-    return write_report(run_dir)
+    return write_report(run_dir, points)
 
 
 def summary(run_dir: Path, *, colour: bool = False) -> str:

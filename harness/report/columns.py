@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.report.folder import Call, Fault, Recording
+    from harness.report.points import Points
     from harness.report.story import Story
     from harness.report.witness import Witness
 
@@ -75,7 +76,9 @@ def times_of(calls: Sequence[Call]) -> Times:
     return Times(start, took, np.fromiter(kinds, np.int8, count))
 
 
-def run_columns(story: Story) -> tuple[dict[str, Any], str]:
+def run_columns(
+    story: Story, points: Points | None = None
+) -> tuple[dict[str, Any], str]:
     """All data that the scripts draw: what is JSON-able, and what is packed."""
     folder = story.folder
     strings, bulk = Strings(), Bulk()
@@ -102,6 +105,8 @@ def run_columns(story: Story) -> tuple[dict[str, Any], str]:
         "resources": resources.columns(folder),
         "logs": loglines.columns(folder, story.anomalies, strings.add),
     }
+    if points is not None:
+        _pack_points(points, strings, bulk)
     bulk.strings("strings", strings.table)
     directory, packed = bulk.packed()
     return data | {"bulk": directory}, packed
@@ -149,6 +154,13 @@ def _pack_calls(folder: Recording, times: Times, strings: Strings, bulk: Bulk) -
     column("key", (strings.add(figures.value(c.invoke.key, 60)) for c in calls))
     column("text", (strings.add(call_text(call, 80)) for call in calls))
     column("error", (strings.add(figures.plain(c.error, 160)) for c in calls))
+
+
+def _pack_points(points: Points, strings: Strings, bulk: Bulk) -> None:
+    """Pack when operations took effect, in order of time, and the object after each."""
+    bulk.column("pointCall", points.calls)
+    bulk.column("pointTime", np.diff(_whole(points.times), prepend=0))
+    bulk.column("pointState", [strings.add(state) for state in points.states])
 
 
 def _whole(numbers: list[int]) -> NDArray[np.int64]:

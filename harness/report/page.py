@@ -29,6 +29,7 @@ from harness.report import (
     glossary,
     lastwords,
     loglines,
+    points,
     reasons,
     sentences,
     spacetime,
@@ -71,6 +72,7 @@ SCRIPTS = (
     "roles.js",
     "messages.js",
     "timeline.js",
+    "points.js",
     "plots.js",
     "logs.js",
     "lines.js",
@@ -107,16 +109,24 @@ RAW_FILES = (
 )
 
 
-def write_report(run_dir: Path) -> Path:
-    """Write `run_dir`/report.html and return its path."""
+def write_report(run_dir: Path, asked: str | None = None) -> Path:
+    """Write `run_dir`/report.html and return its path.
+
+    Args:
+        run_dir: The run folder.
+        asked: What linearization points are wanted of, as for `points.of_run`.
+    """
     folder = load(run_dir)
     told = story.tell(folder)
-    data, packed = columns.run_columns(told)
+    shown = points.of_run(folder, told.anomalies, asked)
+    data, packed = columns.run_columns(told, shown)
     page = render(
         "report.html",
         story=told,
         sentences=sentences.told(told),
         folder=folder,
+        points=shown,
+        far=shown.far,
         script=script(),
         data=trusted(columns.inline_json(data)),
         packed=trusted(packed),

@@ -325,11 +325,12 @@ def _draw_bar(bar: _Bar, witness: Witness, right_end: float) -> Markup:
     if not call.is_event:
         number = Markup('<tspan class="op">{}</tspan> ').format(call.number)
     return Markup(
-        '<g class="call {} {}"><title>{}</title>{}'
+        '<g class="call {} {}" data-op="{}"><title>{}</title>{}'
         '<rect x="{:.1f}" y="{}" width="{:.1f}" height="{}" rx="{}"/>'
         '<text x="{:.1f}" y="{}">{}{}</text></g>'
     ).format(
-        outcome, _tone(bar.span, witness), _said_of(call, witness), tail,
+        outcome, _tone(bar.span, witness),
+        "" if call.is_event else call.invoke.index, _said_of(call, witness), tail,
         bar.left, bar.top, bar.right - bar.left, BAR_HEIGHT, 11 if call.is_event else 4,
         bar.left + 9, bar.middle + 4, number, _fitting_text(bar, witness),
     )  # fmt: skip

@@ -19,6 +19,7 @@ function describe(c) {
     str(calls.text[c]) + (key ? `  (key ${key})` : ''),
     `op ${calls.index[c]}, process ${calls.process[c]}${node ? ` on ${node}` : ''}`,
     `${OUTCOMES[calls.outcome[c]]}${calls.took[c] < 0 ? '' : ' after'} ${took(calls.took[c])}, invoked at ${moment(calls.start[c])}`,
+    describePoint(c),
     str(calls.error[c]),
     marked.has(c) && `in anomaly ${marked.get(c).map((n) => `A${n + 1} ${data.anomalies[n].name}`).join(', ')}`,
   ];
