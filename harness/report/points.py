@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from harness.errors import HarnessError, UsageError
 from harness.history import History
 from harness.report import figures
-from harness.report.witness import call_text, name_of
+from harness.report.witness import call_text
 from harness.run import judges
 from harness.run.store import RunFolder
 from harness.verdict import Limits, ordering, orders_safe
@@ -106,7 +106,7 @@ class HowFar:
         return [
             f"The longest orders hold {placed}; then the object is "
             f"{' or '.join(few)}{more}.",
-            f"{name_of(self.stuck)}, {self.said}, comes next in none of them.",
+            f"Op {self.stuck.number}, {self.said}, comes next in none of them.",
         ]
 
 
@@ -145,17 +145,27 @@ def of_run(
     if judge is None:
         return out
     name, checker = judge
+    keys = keys_called(folder, asked) if asked else None
+    broken = [_key(w) for w in anomalies if w.checker == name and w.calls]
+    is_long = asked is None and len(folder.calls) > CALLS_MAX
+    if is_long:
+        out.why = "The run is long, so linearization points are found only on request"
+    if asked is None and len(folder.calls) > BROKEN_CALLS_MAX:
+        why = "the run is long, so ask for it with splitbrain report RUN --points KEY"
+        out.far = {
+            (name, figures.value(key)): HowFar(None, "", (), 0, why) for key in broken
+        }
+        return out
+    if is_long and not broken:
+        return out
     history = History(folder.ops, strict=False, source="history.jsonl")
     limits = Limits(SECONDS_MAX if asked is None else ASKED_SECONDS_MAX)
-    broken = [_key(w) for w in anomalies if w.checker == name and w.calls]
-    if broken and (asked is not None or len(folder.calls) <= BROKEN_CALLS_MAX):
+    if broken:
         found, _ = orders_safe(checker, history, broken, limits)
         at = folder.call_by_index
         out.far = far(name, found, lambda op: folder.calls[at[op]])
-    if asked is None and len(folder.calls) > CALLS_MAX:
-        out.why = "The run is long, so they are found only on request"
+    if is_long:
         return out
-    keys = None if not asked else keys_called(folder, asked)
     found, why = orders_safe(checker, history, keys, limits)
     points: list[Point] = []
     for each in found:

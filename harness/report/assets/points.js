@@ -8,7 +8,7 @@ for (let i = 0, us = 0; i < points.call.length; i++) {
   pointOf.set(points.call[i], i);
 }
 const POINTS_MAX = 40_000;  // in view; the dots of more would cover each other
-let stepped = null;         // the order that is stepped through: {placed, now, stuck}, calls
+let stepped = null;         // where an order is stepped through: [call, number] of what is placed, the call now
 
 const pointsBox = document.getElementById('points');
 pointsBox?.addEventListener('change', () => { points.on = pointsBox.checked; redraw(); });
@@ -19,23 +19,26 @@ function describePoint(c) {
   return i === undefined ? '' : `may have taken effect at ${moment(points.time[i])}; then ${str(points.state[i])}`;
 }
 
-function drawPoints(ctx, plot) {
+function drawOrders(ctx, plot) {
   if (points.on) drawDots(ctx, plot);
   if (!stepped) return;
-  const {placed, now, stuck} = stepped;
+  const {placed, now, isStuck} = stepped;
   ctx.textAlign = 'center';
   ctx.font = `bold 10px ${paints.sans}`;
-  placed.forEach((c, n) => {
-    if (calls.start[c] > view.b || callEnd(c) < view.a) return;
-    const x = plot.x(Math.min(calls.start[c] + calls.took[c] / 2, END)), y = laneY(calls.lane[c]) + laneHeight() / 2;
-    ctx.fillStyle = paints.accent;
-    ctx.beginPath();
-    ctx.arc(x, y, 7, 0, 7);
-    ctx.fill();
+  for (const [c, number] of placed) {
+    if (calls.start[c] > view.b || callEnd(c) < view.a) continue;
+    const x = plot.x((calls.start[c] + callEnd(c)) / 2), y = laneY(calls.lane[c]) + laneHeight() / 2;
     ctx.fillStyle = paints.card;
-    ctx.fillText(n + 1, x, y + 0.5);
-  });
-  if (now !== null) outline(ctx, plot, now, now === stuck ? paints.anomaly : paints.accent, 3);
+    ctx.strokeStyle = paints.accent;
+    ctx.lineWidth = 1.5;
+    ctx.beginPath();
+    ctx.arc(x, y, 8, 0, 7);
+    ctx.fill();
+    ctx.stroke();
+    ctx.fillStyle = paints.ink;
+    ctx.fillText(number, x, y + 0.5);
+  }
+  if (now !== null) outline(ctx, plot, now, isStuck ? paints.anomaly : paints.accent, 3);
   ctx.textAlign = 'left';
   ctx.font = `12px ${paints.sans}`;
 }
@@ -46,7 +49,7 @@ function drawDots(ctx, plot) {
   const from = firstPoint(view.a), to = firstPoint(view.b);
   if (to - from > POINTS_MAX) return;
   const last = new Float64Array(data.lanes.length).fill(-Infinity);
-  const h = laneHeight(), radius = Math.min(3.5, h / 3);
+  const h = laneHeight(), radius = Math.min(3.5, h / 3);  // below what the bar says
   ctx.fillStyle = paints.card;
   ctx.strokeStyle = paints.ink;
   ctx.lineWidth = 1.2;
@@ -55,7 +58,7 @@ function drawDots(ctx, plot) {
     if ((shown && !shown[c]) || x - last[lane] < 1) continue;
     last[lane] = x;
     ctx.beginPath();
-    ctx.arc(x, laneY(lane) + h / 2, radius, 0, 7);
+    ctx.arc(x, laneY(lane) + h - radius, radius, 0, 7);
     ctx.fill();
     ctx.stroke();
   }
@@ -83,11 +86,16 @@ for (const way of document.querySelectorAll('.way')) {
       bar.classList.toggle('now', n >= 0 && n === at);
       bar.classList.toggle('placed', n >= 0 && n < at);
     }
-    const [step, op, , what, after] = at < 0 ? [] : [...rows[at].cells].map((cell) => cell.textContent);
-    said.textContent = at < 0 ? 'Before the first of these steps.' : `${step === '✕' ? 'Stuck' : `Step ${step}`}: op ${op}, ${what}: ${after}`;
-    const found = ops.map((each) => callOfIndex(Number(each)));
-    const last = found.length - 1, now = at < 0 ? null : found[at];
-    stepped = at < 0 ? null : {placed: found.slice(0, Math.min(at + 1, last)).filter((c) => c !== null), now, stuck: found[last]};
+    if (at < 0) {
+      stepped = null;
+      said.textContent = 'Before the first of these steps.';
+    } else {
+      const [step, op, , what, after] = [...rows[at].cells].map((cell) => cell.textContent);
+      const isStuck = at === rows.length - 1;
+      said.textContent = isStuck ? `Stuck: op ${op}, ${what}, is ${after}` : `Step ${step}: op ${op}, ${what}; then the object is ${after}`;
+      const placed = rows.slice(0, isStuck ? at : at + 1).map((row, n) => [callOfIndex(Number(ops[n])), row.cells[0].textContent]);
+      stepped = {placed: placed.filter(([c]) => c !== null), now: callOfIndex(Number(ops[at])), isStuck};
+    }
     redraw();
   };
   for (const button of way.querySelectorAll('[data-step]')) {

@@ -269,7 +269,7 @@ function drawTimeline(ctx, plot) {
     drawMessages(ctx, plot);
     drawAnomalies(ctx, plot);
     drawHits(ctx, plot);
-    drawPoints(ctx, plot);
+    drawOrders(ctx, plot);
   });
   if (faultRows) plot.label('faults', TOP + FAULT_ROW / 2);
 }
