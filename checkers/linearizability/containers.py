@@ -159,7 +159,7 @@ class Line(Container):
     @override
     def shows(self, state: State) -> str:
         assert isinstance(state, tuple)
-        return show_items(state) or "empty"
+        return f"[{show_items(state)}]" if state else "empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,8 @@ CONTENTS_MAX: Final = 3
 def show_contents(contents: Contents) -> str:
     """What is in a bag, each item as often as it is there."""
     tally = Tally(dict(contents))
-    return show_items(sorted(tally.elements(), key=in_order)) or "empty"
+    items = sorted(tally.elements(), key=in_order)
+    return f"{{{show_items(items)}}}" if items else "empty"
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +374,7 @@ class GrowOnlySet(Model):
     @override
     def shows(self, state: State) -> str:
         assert isinstance(state, frozenset)
-        return show_items(state) or "empty"
+        return f"{{{show_items(state)}}}" if state else "empty"
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,3 +123,39 @@ def test_a_stale_read_is_held_against_each_value_that_was_possible() -> None:
     assert shown.stuck == 5
     assert {order[-1].after for order in shown.orders} == {"2", "3"}
     assert shown.initial == "nil"
+
+
+@pytest.mark.parametrize(
+    ("name", "initial", "text"),
+    [
+        ("register", "", "nil"),
+        ("cas-register", '{"a": [1, true]}', '{"a": [1, true]}'),
+        ("kv", "", '""'),
+        ("multi-register", "{:x 1, :y 2}", '"x" = 1, "y" = 2'),
+        ("multi-register", "", "all nil"),
+        ("mutex", "true", "held"),
+        ("mutex", "", "free"),
+        ("fenced-lock", "", "free"),
+        ("fenced-lock", "7", "free, last token 7"),
+        ("fifo-queue", "[3, 1, 2]", "[3, 1, 2]"),
+        ("stack", "", "empty"),
+        ("set", "[3, 1, 2]", "{1, 2, 3}"),
+        ("gset", '["b", 10, "a", 9]', '{9, 10, "a", "b"}'),
+        ("unordered-queue", "[2, 1, 2]", "{1, 2, 2}"),
+        ("priority-queue", "", "empty"),
+        ("counter", "-3", "-3"),
+    ],
+)
+def test_states_are_shown_as_the_field_writes_them(
+    name: str, initial: str, text: str
+) -> None:
+    model = MODELS[name].build(initial)
+    assert model.shows(model.initial) == text
+
+
+def test_of_many_items_both_ends_are_shown() -> None:
+    model = MODELS["set"].build(str(list(range(1000))))
+    shown = model.shows(model.initial)
+    assert shown == (
+        "{0, 1, 2, 3, 4, 5, ... 988 more ..., 994, 995, 996, 997, 998, 999}"
+    )
