@@ -27,6 +27,17 @@ CHARS_MAX = 20_000
 SHORT_MAX = 120
 """Longest text of a transaction that is never folded."""
 
+LIST_ITEMS_MAX = 24
+"""Longest list that is not cut where there is a short form."""
+
+ENDS_SHOWN = 3
+"""Items shown at both ends of a list that is cut."""
+
+MARKS_MAX = 6
+"""Items in between that are shown with their neighbours."""
+
+_WORD = re.compile(r"[^\s,;:.()\[\]'\"]+")
+
 ITEMS_MAX = 12
 """Micro-operations, and items of a list, that a label shows."""
 
@@ -118,6 +129,98 @@ def bounded(text: str, chars_max: int = CHARS_MAX) -> str:
     # A text longer than CHARS_MAX may have been cut to about that length before.
     least = "at least " if len(text) > CHARS_MAX > chars_max else ""
     return f"{text[:chars_max]}\N{HORIZONTAL ELLIPSIS} ({least}{left} characters more)"
+
+
+# Long values, cut in the middle
+
+
+def focused(value: Any, keys: Collection[str], focus: Focus) -> str:
+    """A transaction's named micro-operations, with long lists cut by `focus`."""
+    parts: list[str] = []
+    for is_named, group in groupby(steps(value) or (), lambda s: _is_named(s, keys)):
+        some = list(group)
+        if is_named:
+            parts += [" ".join(map(focus.part, step)) for step in some]
+        else:
+            parts.append(f"({len(some)} more)")
+    return bounded(_name_of(value) + ", ".join(parts))
+
+
+class Focus:
+    """Which items of long lists an anomaly is about: those are shown, and both ends.
+
+    An item counts if the sentences name it, and so do the first two in which a list
+    differs from another one of the anomaly.
+
+    Args:
+        told: The sentences of the anomaly.
+        lists: The lists of its operations.
+    """
+
+    def __init__(self, told: Iterable[str], lists: Iterable[list[Any]]) -> None:
+        self.words = {word for text in told for word in _WORD.findall(text)}
+        self.lists = [each for each in lists if len(each) > ENDS_SHOWN]
+
+    def part(self, part: Any) -> str:
+        """A part of a micro-operation, or a value."""
+        if isinstance(part, list) and len(part) > LIST_ITEMS_MAX:
+            return f"[{self.items(part)}]"
+        return bounded(_whole_part(part), SHORT_MAX)
+
+    def items(self, items: list[Any]) -> str:
+        """The items that count with their neighbours, and how many lie between."""
+        texts = [figures.plain(item, KEY_CHARS_MAX) or "nil" for item in items]
+        count = {n for n, text in enumerate(texts) if text in self.words}
+        count |= {at for other in self.lists for at in _differing(items, other)}
+        near = {m for n in sorted(count)[:MARKS_MAX] for m in range(n - 2, n + 3)}
+        ends = {*range(ENDS_SHOWN), *range(len(items) - ENDS_SHOWN, len(items))}
+        shown = sorted(n for n in near | ends if 0 <= n < len(items))
+        parts, last = [], -1
+        for n in shown:
+            if n > last + 1:
+                parts.append(f"\N{HORIZONTAL ELLIPSIS}({n - last - 1} more)")
+            parts.append(texts[n])
+            last = n
+        return " ".join(parts)
+
+
+def _differing(items: list[Any], other: list[Any]) -> list[int]:
+    """Where a list begins to differ from another that begins alike; else empty."""
+    if items is other or items[:1] != other[:1]:
+        return []
+    pairs = zip(items, other, strict=False)
+    first = next((n for n, (a, b) in enumerate(pairs) if a != b), None)
+    if first is None:
+        first = min(len(items), len(other))
+        return [] if len(items) == len(other) else [first - 1, first]
+    return [first]
+
+
+def lists_in(value: Any) -> list[list[Any]]:
+    """The lists in a value, those of a transaction's reads included."""
+    micro = steps(value)
+    if micro is not None:
+        return [part for step in micro for part in step if isinstance(part, list)]
+    return [value] if isinstance(value, list) else []
+
+
+def middle(text: str, others: Iterable[str]) -> str:
+    """A long text, cut, with the place shown where it differs from others like it."""
+    room = SHORT_MAX // 3
+    cuts = [(0, room), (len(text) - room, len(text))]
+    for other in others:
+        pairs = enumerate(zip(text, other, strict=False))
+        at = next((n for n, (a, b) in pairs if a != b), 0)
+        if room < at < len(text) - room:
+            cuts.insert(1, (max(room, at - 10), min(at + room, len(text) - room)))
+            break
+    parts, last = [], 0
+    for begin, end in cuts:
+        if begin > last:
+            parts.append(f"\N{HORIZONTAL ELLIPSIS}({begin - last} characters more)")
+        parts.append(text[begin:end])
+        last = end
+    return "".join(parts)
 
 
 def label(value: Any) -> str:

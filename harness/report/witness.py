@@ -33,6 +33,9 @@ VALUE_CHARS_MAX = 60
 WHOLE_CHARS_MAX = 1000
 """Longest value of an operation that is no transaction, if there is room for it."""
 
+SHORT_CHARS_MAX = 240
+"""Longest text of an operation that a table shows without a cut."""
+
 PADDED_MAX = 60
 """Widest column; a longer text in it shifts the rest of its line."""
 
@@ -130,6 +133,23 @@ class Witness:
             text = call_text(call, evidence.CHARS_MAX)
             return evidence.bounded(text, WHOLE_CHARS_MAX)
         return f"{visible(call.invoke.f)} {evidence.folded(call.value, keys)}"
+
+    def short(self, call: Call) -> str:
+        """A call with long values cut in the middle, around what they differ in."""
+        text, keys = self.whole(call), self.named.get(call.name)
+        if len(text) <= SHORT_CHARS_MAX or call.is_event:
+            return text
+        others = [other for other in self.blamed if other.name != call.name]
+        name = visible(call.invoke.f)
+        if keys is None and not isinstance(call.value, list):
+            return evidence.middle(text, map(self.whole, others))
+        told = [self.explanation, *(edge.reason for edge in self.edges)]
+        lists = (found for o in others for found in evidence.lists_in(o.value))
+        focus = evidence.Focus(told, lists)
+        if keys is None:
+            arrow = "\N{RIGHTWARDS ARROW} " * (name == "read" and call.outcome == "ok")
+            return f"{name} {arrow}{focus.part(call.value)}"
+        return f"{name} {evidence.focused(call.value, keys, focus)}"
 
     def unfolded(self, call: Call) -> str:
         """All of a transaction of which `whole` leaves out a part; else empty."""

@@ -189,6 +189,8 @@ def test_where_nothing_succeeded_the_nodes_last_words_come_first(
     (run_dir / "history.jsonl").write_text("")
     verdict = {"verdict": "unknown", "reason": "no node came up"}
     (run_dir / "verdict.json").write_text(json.dumps(verdict))
+    for log in run_dir.glob("nodes/*/log"):
+        log.write_text("ERROR long ago\nall is well\n")
     (run_dir / "nodes" / "n3" / "log").write_text("fine\npanic: no disk\x1b[31m\n")
     text = page_of(run_dir).text
     assert text.index("panic: no disk") < text.index("What was broken")

@@ -22,6 +22,7 @@ from harness.verdict import Anomaly, CheckResult, Limits, Verdict
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.history.ops import OpType
     from harness.report.witness import Witness
 
 OTHERS = [["append", key, 1000 + key] for key in range(100, 140)]
@@ -202,3 +203,43 @@ def test_a_real_cycle_shows_the_lists_that_prove_it() -> None:
     assert result.verdict is Verdict.INVALID
     text = render_text(FileResult("h", result, len(history), history=history))
     assert f"r 5 [{' '.join(map(str, range(59)))}]" in text
+
+
+def test_a_long_list_is_cut_around_what_the_anomaly_is_about() -> None:
+    told = witness_of(
+        [["r", 5, LIST]], [["r", 5, [*LIST[:90], 7, *LIST[90:]]]], kind="x"
+    )
+    first, second = (told.short(call) for call in told.calls)
+    assert (
+        first
+        == "txn r 5 [28 29 30 …(85 more) 116 117 118 119 120 …(104 more) 225 226 227]"
+    )
+    assert "116 117 7 118 119" in second
+    assert len(first) < 100 < len(told.whole(told.calls[0]))
+
+
+def test_an_element_that_the_reason_names_is_shown() -> None:
+    reason = "T3 observed T1's append of 150 to key 5"
+    told = witness_of([["append", 5, 150]], [["r", 5, LIST]], kind="wr", reason=reason)
+    assert "148 149 150 151 152" in told.short(told.calls[1])
+
+
+def test_long_texts_show_where_they_differ_and_a_page_has_the_whole(
+    tmp_path: Path,
+) -> None:
+    ops: list[Op] = []
+    kinds: tuple[OpType, ...] = ("invoke", "ok")
+    for value in ("x" * 400 + "here" + "y" * 400, "x" * 400 + "THERE" + "y" * 400):
+        for kind in kinds:
+            ops.append(Op(len(ops), len(ops), len(ops) // 2, kind, "write", value))
+    history = History(ops)
+    result = CheckResult(Verdict.INVALID, (Anomaly("lost-write", (1, 3), "So."),))
+    told = witness.resolve(result.anomalies[0].as_json(), witness.calls_of(history))
+    first, second = (told.short(call) for call in told.calls)
+    assert "here" in first
+    assert "THERE" in second
+    assert len(first) < 240
+    explanations = Explanations(tmp_path)
+    file = FileResult("h", result, len(ops), history=history)
+    index = explanations.finish([explanations.explain(file, "h")])
+    assert "x" * 400 + "THERE" + "y" * 400 in Page(index.read_text()).text
