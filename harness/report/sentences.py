@@ -62,7 +62,8 @@ def _promised(of: Story) -> list[Sentence]:
         results = [p for p in results if story.promised(p[1])]
     clauses = []
     for name, result in results:
-        if clause := _clause(name, mapping(result.get("stats"))):
+        clause = _clause(name, mapping(result.get("stats")))
+        if clause not in clauses:
             clauses.append(clause)
     if not clauses:
         return []
@@ -79,7 +80,8 @@ def _clause(checker: str, stats: dict[str, object]) -> str:
     if models and known:
         named = figures.clip(", ".join(models), 80)
         return f"{'; '.join(known)} ({named})"
-    clause = glossary.PROMISES.get(checker.removesuffix("_also"), "")
+    base = checker.removesuffix("_also").removesuffix("_observed")
+    clause = glossary.PROMISES.get(base, "")
     if not clause:
         return f"what the checker {figures.clip(checker, 60)} asks for"
     return f"{clause} (linearizability)" if checker == "linearizable" else clause
@@ -106,13 +108,13 @@ def _chain(of: Story) -> str:
     if during:
         verb = "was" if len(during) == 1 else "were"
         parts.append(f"While it happened, {_listed(of, during)} {verb} in force.")
-    if before and len(during) < FAULTS_TOLD_MAX:
-        latest = before[-(FAULTS_TOLD_MAX - len(during)) :]
-        # Of those before, the latest are likelier to matter than all the others.
-        more = len(before) - len(latest)
-        others = f", and {figures.plural(more, 'other')} before" if more else ""
-        when = "Earlier" if during else "Before it"
-        parts.append(f"{when}, {_listed(of, latest)} had bitten{others}.")
+    if during and before:
+        parts.append(f"{figures.plural(len(before), 'other')} had bitten before.")
+    elif before:  # the latest are likelier to matter than others
+        more = len(before) - FAULTS_TOLD_MAX
+        others = f", and {figures.plural(more, 'other')} earlier" if more > 0 else ""
+        latest = _listed(of, before[-FAULTS_TOLD_MAX:])
+        parts.append(f"Before it, {latest} had bitten{others}.")
     if not parts:
         none = [f for f in first.faults if f.effect == "no-effect"]
         aside = f": {_listed(of, none)} had none" if none else ""

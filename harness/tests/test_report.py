@@ -404,7 +404,7 @@ def test_a_history_is_not_missed_where_no_node_ever_served(run_dir: Path) -> Non
     path = run_dir / "run.json"
     run = json.loads(path.read_text())
     path.write_text(json.dumps(run | {"never_up": "n1 exited before it served"}))
-    assert "is missing" not in summary(run_dir)
+    assert "history.jsonl is missing" not in summary(run_dir)
 
 
 def test_many_anomalies_are_capped_and_counted(run_dir: Path) -> None:
