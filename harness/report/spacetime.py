@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
@@ -35,6 +36,9 @@ CALLS_SHOWN_MAX = 24
 """Operations of the anomaly itself that are drawn; those around it come on top."""
 
 FAULTS_SHOWN_MAX = 6
+BREAK_SHARE, BREAK_SCALE = 0.2, 5.0
+"""An axis has a mark where more than that share of the time is drawn on a scale that
+many times smaller than the largest."""
 
 WIDTH = 1080
 LABEL_WIDTH = 128
@@ -170,6 +174,7 @@ def picture(witness: Witness, number: int = 0, *, with_legend: bool = False) -> 
         *(_row(name, row, width) for name, row in rows.items()),
         *(_fault(f, i, axis, rows_bottom, end_ns) for i, f in enumerate(faults)),
         *(_ticks(axis, rows_bottom, spans) if has_times else ()),
+        *(_breaks(axis, rows_bottom) if has_times else ()),
         *(arrow.line for arrow in arrows),
         *(_draw_bar(bar, witness, axis.xs[-1]) for bar in bars.values()),
         *(arrow.badge for arrow in arrows),
@@ -465,6 +470,28 @@ def _ticks(axis: _Axis, rows_bottom: float, spans: Iterable[_Span]) -> list[Mark
                 '<text class="time" x="{0:.1f}" y="{3}">{4}</text>'
             ).format(x, MARGIN, rows_bottom + 6, rows_bottom + 18, figures.moment(ns))
         )
+    return out
+
+
+def _breaks(axis: _Axis, rows_bottom: float) -> list[Markup]:
+    """Marks where the axis jumps: much of the time, on a far smaller scale."""
+    moments, xs = axis.moments[:-1], axis.xs[:-1]  # without the open end
+    spans = list(zip(pairwise(moments), pairwise(xs), strict=True))
+    scales = [(end - start) / (right - left) for (start, end), (left, right) in spans]
+    out: list[Markup] = []
+    for ((start, end), (left, right)), scale in zip(spans, scales, strict=True):
+        share = (end - start) / (moments[-1] - moments[0])
+        if share > BREAK_SHARE and scale > BREAK_SCALE * min(scales):
+            out.append(
+                Markup(
+                    '<g class="break"><title>{}, drawn shorter than the rest</title>'
+                    '<path d="M{:.1f} {:.1f}l6 -12m0 12l6 -12"/></g>'
+                ).format(
+                    figures.duration(end - start),
+                    (left + right) / 2 - 6,
+                    rows_bottom + 9,
+                )
+            )
     return out
 
 

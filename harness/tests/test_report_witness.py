@@ -162,6 +162,24 @@ def test_operations_go_by_the_number_by_which_the_checker_named_them() -> None:
     assert "append 2 &lt;b&gt;" in spacetime.as_svg(told)
 
 
+def test_a_picture_whose_axis_jumps_has_a_mark_there() -> None:
+    second = 10**9
+
+    def drawn(returns_s: float) -> str:
+        ops = [
+            Op(n, int(second * s), n % 2, kind, "read", n)
+            for n, (s, kind) in enumerate(
+                [(7.0, "invoke"), (7.1, "invoke"), (7.2, "ok"), (returns_s, "ok")]
+            )
+        ]
+        anomaly = {"name": "x", "explanation": "", "ops": [2, 3]}
+        told = witness.resolve(anomaly, witness.calls_of(History(ops)))
+        return str(spacetime.picture(told))
+
+    assert "drawn shorter than the rest" in drawn(60.9)
+    assert 'class="break"' not in drawn(7.3)
+
+
 def test_explanations_are_a_directory_with_an_index(tmp_path: Path) -> None:
     explanations = Explanations(tmp_path / "deep" / "explained")
     results = [

@@ -8,7 +8,15 @@ const logLines = (() => {
   }
   return lines.sort((a, b) => a.us - b.us);
 })();
-const logTimes = Float64Array.from(logLines, (line) => line.us);
+// The lines of a node, or of all ('').
+const linesByNode = new Map();
+function linesOf(node) {
+  if (!linesByNode.has(node)) {
+    const lines = logLines.filter((line) => !node || line.node === node);
+    linesByNode.set(node, {lines, times: Float64Array.from(lines, (line) => line.us)});
+  }
+  return linesByNode.get(node);
+}
 const LEVELS = ['', 'warning', 'trouble'];
 
 // A mark for each node, of a colour and a shape.
@@ -26,10 +34,8 @@ let logMoment = null, logShown = '';
 function showLogs() {
   const panel = document.getElementById('log-panel');
   if (!logLines.length || !panel.open) return;
-  logMoment = view.cursor ?? measures[0] ?? (pinned === null ? null : calls.start[pinned]) ?? logMoment ?? view.a;
-  const lines = filter.node ? logLines.filter((line) => line.node === filter.node) : logLines;
-  const times = filter.node ? Float64Array.from(lines, (line) => line.us) : logTimes;
-  const next = firstFrom(times, logMoment);
+  logMoment = view.cursor ?? measures[0] ?? (pinned === null ? null : calls.start[pinned]) ?? logMoment ?? Math.max(0, view.a);
+  const {lines, times} = linesOf(filter.node), next = firstFrom(times, logMoment);
   const from = Math.max(0, Math.min(next - AROUND / 2, lines.length - AROUND));
   const id = `${from} ${next} ${filter.node}`;
   document.getElementById('log-moment').textContent = moment(logMoment);

@@ -1,6 +1,6 @@
 // Roles and terms of nodes, as spans in their rows: data.roles.
 
-const LEADS = /lead|coordinat|primary|master/i, SEEKS = /candidat|look|elect|prepar/i;
+const LEADS = /lead|coordinat|propos|primary|master/i, SEEKS = /candidat|look|elect|synchroni|doubt/i;
 const roleClass = (role) => LEADS.test(role) ? 'leads' : SEEKS.test(role) ? 'seeks' : 'follows';
 const ROLE_PAINTS = {leads: 'accent', seeks: 'info', follows: 'fail'};
 
