@@ -64,6 +64,8 @@ OPTIONS = (
     ),
 )
 
+TXN_TIMEOUT_S = 6.0
+"""How long clients wait for transactions, which wait for those before them."""
 ABORTED = 0.25
 """The share of transactions that are aborted."""
 
@@ -289,6 +291,7 @@ class Kafka(Workload):
         self.keys = [str(i) for i in range(given["keys"])]
         self.polls_in_vain: int = given["polls_in_vain_max"]
         self.micro_ops_max: int = given["micro_ops_max"] if given["txn"] else 0
+        self.op_timeout_s = TXN_TIMEOUT_S if given["txn"] else 0.0
         if given["txn"]:
             self.requires = frozenset({"log", "log-txn"})
         self._codec = KafkaCodec()

@@ -187,6 +187,8 @@ READABLE: Final = frozenset({0, kafka_protocol.OUT_OF_RANGE})
 
 POLL_WAIT_S: Final = 0.2
 PATIENCE_S: Final = 0.7
+TXN_PATIENCE_S: Final = 3.0
+"""Marks of the transaction before may take as long as links are down."""
 ATTEMPT_S: Final = 0.7
 RETRY_S: Final = 0.1
 FETCH_BYTES: Final = 1 << 16
@@ -365,7 +367,9 @@ class KafkaClient(TranslatedClient):
         self._leaders: dict[str, str] = {}
         self._coordinator: str | None = None
         self._transactions = Transactions(
-            f"splitbrain-{uuid.uuid4()}", self._find_transactions, patiently
+            f"splitbrain-{uuid.uuid4()}",
+            self._find_transactions,
+            functools.partial(patiently, patience_s=TXN_PATIENCE_S),
         )
 
     @override
@@ -469,7 +473,7 @@ class KafkaClient(TranslatedClient):
                         )
                         done.append(["send", key, [offset, message]])
                     case ["poll"]:
-                        polled = await self._poll(places)
+                        polled = await self._poll(places, waits=False)
                         places |= {k: m[-1][0] + 1 for k, m in polled.items() if m}
                         done.append(["poll", polled])
                     case _:
@@ -519,8 +523,14 @@ class KafkaClient(TranslatedClient):
             if topic in known.leaders:
                 self._leaders[topic] = self._name_of(known.leaders[topic])
 
-    async def _poll(self, asked: Mapping[str, int]) -> dict[str, Messages]:
+    async def _poll(
+        self, asked: Mapping[str, int], *, waits: bool = True
+    ) -> dict[str, Messages]:
         """Messages of logs from offsets on, none left out.
+
+        Args:
+            asked: Key -> offset.
+            waits: Whether to wait for some if there are none.
 
         Raises:
             NodeReply: Not all of them can be read; a definite failure.
@@ -534,8 +544,8 @@ class KafkaClient(TranslatedClient):
             read = functools.partial(self._read, wanted, wait_s)
             parts = await patiently(read)
             # What there is may all be of aborted transactions, with more behind it.
-            is_at_end = bool(wait_s) and parts == before
-            wait_s = POLL_WAIT_S
+            is_at_end = parts == before and (bool(wait_s) or not waits)
+            wait_s = POLL_WAIT_S if waits else 0.0
         return {keys[topic]: part.messages for topic, part in parts.items()}
 
     async def _read(self, wanted: Mapping[str, int], wait_s: float) -> dict[str, Part]:
@@ -694,11 +704,13 @@ def fetched_of(told: Mapping[str, Fetched], topic: str) -> Fetched:
     return told[topic]
 
 
-async def patiently(attempt: Callable[[], Awaitable[T]]) -> T:
+async def patiently(
+    attempt: Callable[[], Awaitable[T]], patience_s: float = PATIENCE_S
+) -> T:
     """What an attempt without effects returns, which is repeated until it succeeds.
 
     Raises:
-        NodeReply: It has not succeeded in PATIENCE_S; a definite failure.
+        NodeReply: It has not succeeded in that time; a definite failure.
     """
     begun = time.monotonic()
     while True:
@@ -706,7 +718,7 @@ async def patiently(attempt: Callable[[], Awaitable[T]]) -> T:
             async with asyncio.timeout(ATTEMPT_S):
                 return await attempt()
         except (KafkaError, NodeReply, TimeoutError) as error:
-            if time.monotonic() - begun > PATIENCE_S:
+            if time.monotonic() - begun > patience_s:
                 text = "no answer" if isinstance(error, TimeoutError) else str(error)
                 code = error.code if isinstance(error, NodeReply) else None
                 raise NodeReply(definite=True, text=text, code=code) from error

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Final
 
 from harness.errors import NodeReply
@@ -51,7 +52,8 @@ NOT_YET: Final = 51
 OPEN_MS: Final = 3000
 """After how long the coordinator aborts a transaction that is left open."""
 
-ATTEMPTS_MAX: Final = 5
+END_S: Final = 3.0
+"""For how long the end of a transaction is asked for again."""
 ATTEMPT_S: Final = 0.7
 RETRY_S: Final = 0.05
 
@@ -152,7 +154,8 @@ class Transactions:
             return
         producer, self._producer = self._held(), None
         error: KafkaError | NodeReply | TimeoutError
-        for attempt in range(ATTEMPTS_MAX):
+        begun = time.monotonic()
+        while True:
             try:
                 async with asyncio.timeout(ATTEMPT_S):
                     with self._asking() as coordinator:
@@ -167,7 +170,7 @@ class Transactions:
             except (KafkaError, NodeReply, TimeoutError) as caught:
                 error = caught
             is_refused = isinstance(error, KafkaError) and error.code in REFUSED
-            if is_refused or attempt + 1 == ATTEMPTS_MAX:
+            if is_refused or time.monotonic() - begun > END_S:
                 definite = is_refused and self._is_sure
                 text = str(error) or "no answer"
                 raise NodeReply(definite=definite, text=text) from error
