@@ -293,7 +293,7 @@ class Kafka:
             "replica.lag.time.max.ms": 3000,
             "replica.socket.timeout.ms": 3000,
             "controller.socket.timeout.ms": 3000,
-            "request.timeout.ms": 1500,
+            "request.timeout.ms": 1000,
             "connections.max.idle.ms": 60_000,
             "socket.connection.setup.timeout.ms": 1000,
             "num.network.threads": 2,

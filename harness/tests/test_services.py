@@ -84,6 +84,7 @@ def test_every_service_has_a_meaning_and_a_workload_that_needs_it() -> None:
     assert None not in needed
     nemeses = [made.factory({}) for made in registry.plugins("nemesis").values()]
     needed += [n.requires for n in nemeses if isinstance(n, services.Asking)]
+    needed.append(registry.find("workload", "kafka").factory({"txn": "true"}).requires)
     assert {name for names in needed for name in names or ()} == set(services.SERVICES)
     for plugin in registry.plugins("system").values():
         spoken = services.spoken_by(plugin)

@@ -301,6 +301,72 @@ def test_options_that_kafka_does_not_have_are_refused(given_: dict[str, str]) ->
         Kafka(given_)
 
 
+def transaction(code: int, *, bumps: bool = False, again: bytes = b"") -> Answers:
+    """The answers of a broker that coordinates; the first to the end has a code.
+
+    `again` answers the end from then on.
+    """
+    kinds = array([number(26, 2) + number(0, 2) + number(5 if bumps else 4, 2)])
+    added = array([text(topic_of("x")) + array([number(0, 4) + number(0, 2)])])
+    ended = number(0, 4) + number(code, 2)
+    told = {
+        protocol.METADATA: [metadata()],
+        protocol.FIND_COORDINATOR: [coordinator(0)],
+        protocol.API_VERSIONS: [number(0, 2) + kinds],
+        protocol.INIT_PRODUCER_ID: [number(0, 6) + number(8, 8) + number(0, 2)],
+        protocol.ADD_PARTITIONS_TO_TXN: [number(0, 4) + added],
+        protocol.PRODUCE: [produced(0)],
+        protocol.END_TXN: [ended, again or ended],
+    }
+    if bumps:
+        told[protocol.END_TXN_AND_BUMP] = [
+            b"\0" + ended + number(8, 8) + number(1, 2) + b"\0"
+        ]
+    return told
+
+
+def transact(told: Answers, *parts: list[Any]) -> dict[str, Any]:
+    body = {"type": "log_txn", "txn": [["send", "x", 5], *parts], "offsets": {}}
+    return answer(body, told)
+
+
+@pytest.mark.parametrize("bumps", [False, True])
+def test_a_transaction_tells_what_its_parts_brought(bumps: bool) -> None:
+    for last in ([], [["abort"]]):
+        told = transact(transaction(0, bumps=bumps), ["poll"], *last)
+        assert told["txn"] == [["send", "x", [7, 5]], ["poll", {}], *last]
+
+
+@pytest.mark.parametrize("code", [47, 48, 49, 90, 120])
+def test_a_commit_fails_for_certain_if_the_first_answer_refuses_it(code: int) -> None:
+    with pytest.raises(NodeReply, match="Kafka says") as caught:
+        transact(transaction(code))
+    assert caught.value.definite
+
+
+@pytest.mark.parametrize("code", [15, 16, -1])
+def test_a_refusal_of_a_commit_asked_for_again_leaves_it_open(code: int) -> None:
+    refusal = number(0, 4) + number(48, 2)
+    with pytest.raises(NodeReply, match="INVALID_TXN_STATE") as caught:
+        transact(transaction(code, again=refusal))
+    assert not caught.value.definite
+
+
+def test_a_commit_waits_for_the_transaction_before() -> None:
+    refusal = number(0, 4) + number(48, 2)
+    assert transact(transaction(51, again=number(0, 6)))["type"] == "log_txn_ok"
+    with pytest.raises(NodeReply) as caught:
+        transact(transaction(51, again=refusal))
+    assert caught.value.definite, "not yet is no answer that leaves it open"
+
+
+@pytest.mark.parametrize("said", [b"", produced(-1), produced(7)])
+def test_a_transaction_that_never_came_to_its_commit_has_failed(said: bytes) -> None:
+    with pytest.raises(NodeReply) as caught:
+        transact(transaction(0) | {protocol.PRODUCE: [said]})
+    assert caught.value.definite
+
+
 def run(
     count: int, folder: Path, scenario: Callable[[LoopbackNodes], Awaitable[None]]
 ) -> None:
@@ -342,6 +408,37 @@ def test_a_broker_keeps_what_it_acknowledged_when_it_is_killed(tmp_path: Path) -
         assert polled["msgs"] == {"x/y": [[0, 1], [1, messages]]}
         listed = {"type": "list_committed_offsets", "keys": ["x/y", "z"]}
         assert (await client.answer(listed))["offsets"] == {"x/y": 1}
+        await client.close()
+
+    run(1, tmp_path, scenario)
+
+
+def test_messages_of_a_transaction_are_polled_if_it_is_committed(
+    tmp_path: Path,
+) -> None:
+    async def scenario(nodes: LoopbackNodes) -> None:
+        system, place = nodes.system, nodes.places["n1"]
+        assert isinstance(system, Kafka)
+        await system.prepare([place])
+        client = system.client(KAFKA.factory({"txn": "true"}))
+        await client.open(place)
+
+        async def sent(message: int, *parts: list[str]) -> None:
+            txn = [["send", "x", message], ["send", "y", message], *parts]
+            await client.answer({"type": "log_txn", "txn": txn, "offsets": {}})
+
+        for message in (1, 3):
+            await sent(message)
+            await sent(message + 1, ["abort"])
+        polled: dict[str, list[int]] = {"x": [], "y": []}
+        offsets = {"x": 0, "y": 0}
+        # A commit is acknowledged before the logs have its marks.
+        while any(messages[-1:] != [3] for messages in polled.values()):
+            told = await client.answer({"type": "poll", "offsets": offsets})
+            for key, messages in told["msgs"].items():
+                polled[key] += [message for _, message in messages]
+                offsets[key] = max([offsets[key], *(at + 1 for at, _ in messages)])
+        assert polled == {"x": [1, 3], "y": [1, 3]}
         await client.close()
 
     run(1, tmp_path, scenario)

@@ -30,6 +30,8 @@ NODES = ("n1", "n2", "n3")
 class Service:
     """One process that plays three nodes, and is correct as it is only one."""
 
+    keeps_aborted = False
+
     def __init__(self) -> None:
         self.state: dict[Any, Any] = {}
         self.chosen: dict[Any, Any] = {}
@@ -130,6 +132,21 @@ class Service:
             if batch:
                 polled[key] = [[offset + i, msg] for i, msg in enumerate(batch)]
         return {"type": "poll_ok", "msgs": polled}
+
+    def on_log_txn(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
+        done: list[list[Any]] = []
+        for part in body["txn"]:
+            match part:
+                case ["send", key, message]:
+                    log = self.logs.setdefault(key, [])
+                    done.append(["send", key, [len(log), message]])
+                    if ["abort"] not in body["txn"] or self.keeps_aborted:
+                        log.append(message)
+                case ["poll"]:
+                    done.append(["poll", {}])
+                case _:
+                    done.append(part)
+        return {"type": "log_txn_ok", "txn": done}
 
     def on_commit_offsets(self, node: str, body: dict[str, Any]) -> dict[str, Any]:
         self.committed.update(body["offsets"])
@@ -478,6 +495,16 @@ class NeverDelivers(Service):
 
 def test_a_log_that_never_delivers_does_not_keep_a_run_from_ending() -> None:
     assert play("kafka", NeverDelivers()) is Verdict.INVALID
+
+
+class KeepsAborted(Service):
+    keeps_aborted = True
+
+
+def test_messages_of_aborted_transactions_must_not_be_polled() -> None:
+    options = {"txn": "true"}
+    assert play("kafka", Service(), options=options) is Verdict.VALID
+    assert play("kafka", KeepsAborted(), options=options) is Verdict.INVALID
 
 
 def test_messages_that_one_node_leaves_out_are_skipped() -> None:
