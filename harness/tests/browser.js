@@ -52,6 +52,16 @@
     return {x: box().x, y: box().y};
   };
 
+  // Folded parts of the page whose content is not shown.
+  window.closedDetails = () => [...document.querySelectorAll('main details > :not(summary)')]
+    .filter((part) => !part.checkVisibility() && !part.matches('.button, :has(> .button)')).map((part) => part.textContent.slice(0, 60));
+
+  // Parts of tables and texts beyond the right edge, or cut there by what is around them.
+  window.cutOff = () => [...document.querySelectorAll('main td, main th, main pre, main dd, main p')]
+    .filter((part) => part.checkVisibility() && !part.closest('.stacked thead')
+      && (part.getBoundingClientRect().right > innerWidth + 1 || part.scrollWidth > part.clientWidth + 2 && getComputedStyle(part).display !== 'inline'))
+    .map((part) => `${part.tagName} ${part.textContent.trim().slice(0, 60)}`).slice(0, 20);
+
   // Pairs of texts that cover each other.
   window.overlaps = () => {
     const boxes = [];
@@ -60,13 +70,15 @@
       const text = node.data.trim(), parent = node.parentElement;
       if (!text || parent.closest('script, style, title, select, datalist, .top, #tip')) continue;
       const style = getComputedStyle(parent);
-      if (style.clipPath !== 'none' || !parent.checkVisibility({visibilityProperty: true, opacityProperty: true})) continue;
+      if (!parent.checkVisibility({visibilityProperty: true, opacityProperty: true})) continue;
       const range = document.createRange();
       range.selectNodeContents(node);
       // What an ancestor cuts off is not seen.
       let cut = {left: 0, right: innerWidth, top: -1e9, bottom: 1e9};
       for (let up = parent; up; up = up.parentElement) {
-        if (getComputedStyle(up).overflow === 'visible') continue;
+        const {clipPath, overflow} = getComputedStyle(up);
+      if (clipPath !== 'none') cut = {left: 0, right: 0, top: 0, bottom: 0};
+      if (overflow === 'visible') continue;
         const box = up.getBoundingClientRect();
         cut = {left: Math.max(cut.left, box.left), right: Math.min(cut.right, box.right),
           top: Math.max(cut.top, box.top), bottom: Math.min(cut.bottom, box.bottom)};

@@ -122,8 +122,8 @@ class Tab:
         dialog.dismiss()
 
     def _on_request(self, request: Any) -> None:
-        own = self.address.split("#")[0].split("?")[0]
-        place = own if own.startswith("file:") else "/".join(own.split("/")[:3])
+        host = "/".join(self.address.split("/")[:3])
+        place = host if host.startswith("http") else "file://"
         if not request.url.startswith((place, "data:")):
             self._complain("request", request.url)
 
