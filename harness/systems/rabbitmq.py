@@ -29,6 +29,11 @@ A node serves clients at its own port, and its peers at the port above: there is
 epmd. It notices within about `net_ticktime_s` that it is cut off from a peer; the usual
 minute is longer than most runs. A broker that is started again while its peers are out
 of reach does not serve until it has asked them.
+
+A broker of 3.10 writes the name of a new replica of a quorum queue to its file a moment
+later, without a sync (mended by https://github.com/rabbitmq/ra/pull/443). If it is
+killed before, it begins an empty replica, which never leads when it is alone.
+`prepare` waits until the name is in the file.
 """
 
 from __future__ import annotations
@@ -45,6 +50,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from harness.errors import HarnessError, NodeReply, NotInstalledError, Timeout
+from harness.host import nodefiles
 from harness.options import Flag, OneOf, Whole
 from harness.override import override
 from harness.registry import Option, Plugin, settings
@@ -111,6 +117,8 @@ EMULATOR: Final = (
 
 CONTROL_TIMEOUT_S = 1.0
 PREPARE_S = 40.0
+NAMES_BYTES_MAX: Final = 1 << 20
+"""As much is read of the file in which a broker keeps the names of its replicas."""
 
 
 class RabbitMQ:
@@ -240,7 +248,7 @@ class RabbitMQ:
         return True
 
     async def prepare(self, places: Sequence[NodePlace]) -> None:
-        """Make the queue, and wait until every node knows it.
+        """Make the queue, and wait until every node knows it, after a kill too.
 
         Raises:
             Timeout: It is not so in time.
@@ -254,6 +262,10 @@ class RabbitMQ:
                     # Nodes are asked, and can't call us.
                     while told := await self._declare(place, kind, passive=passive):  # noqa: ASYNC110
                         await asyncio.sleep(0.1)
+                    if kind == "quorum":
+                        told = "its replica is not on disk"
+                        while not remembers(place):  # noqa: ASYNC110
+                            await asyncio.sleep(0.1)
         except TimeoutError as error:
             text = f"{place.name} has no queue after {PREPARE_S:.0f} s: {told}"
             raise Timeout(text) from error
@@ -342,6 +354,17 @@ async def taken(connection: Amqp, queue: str) -> Any:
     with contextlib.suppress(NodeReply):
         await connection.acknowledge(delivery)
     return value
+
+
+def remembers(place: NodePlace) -> bool:
+    """Whether a broker that is killed now still knows its replica of the queue."""
+    name = broker_name(place.listen)
+    path = place.data_dir / "mnesia" / name / "quorum" / name / "names.dets"
+    try:
+        with nodefiles.open_plain(path) as names:
+            return f"%2F_{QUEUE}".encode() in names.read(NAMES_BYTES_MAX)
+    except OSError:
+        return False
 
 
 def needed(plugins: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from harness.errors import NodeReply, NotInstalledError, UsageError
 from harness.history import Op
 from harness.registry import find
 from harness.systems import amqp
-from harness.systems.rabbitmq import RabbitMQ, RabbitMQClient, needed
+from harness.systems.rabbitmq import RabbitMQ, RabbitMQClient, needed, remembers
 from harness.tests.loopback import LoopbackNodes, eventually, loopback_nodes
 from harness.worlds.places import Endpoint, NodePlace
 
@@ -282,8 +282,31 @@ def test_a_broker_gets_what_its_applications_need_and_nothing_else(
         needed(tmp_path)
 
 
-def test_a_broker_keeps_what_it_confirmed_when_it_is_killed(tmp_path: Path) -> None:
-    system = RabbitMQ({"queue": "classic"})
+def test_a_replica_is_remembered_once_its_name_is_in_a_plain_file(
+    tmp_path: Path,
+) -> None:
+    listen = Endpoint("127.0.0.1", 7400)
+    place = NodePlace("n1", listen, {}, tmp_path, tmp_path / "log", {"n1": listen})
+    folder = tmp_path / "mnesia/rabbit@127.0.0.1/quorum/rabbit@127.0.0.1"
+    folder.mkdir(parents=True)
+    names = folder / "names.dets"
+    assert not remembers(place)
+    names.write_bytes(bytes(99))
+    assert not remembers(place)
+    names.write_bytes(bytes(99) + b"%2F_queue" + bytes(9))
+    assert remembers(place)
+    names.rename(folder / "others")
+    names.symlink_to(folder / "others")
+    assert not remembers(place)
+
+
+@pytest.mark.parametrize(
+    "queue", ["quorum", pytest.param("classic", marks=pytest.mark.nightly)]
+)
+def test_a_broker_keeps_what_it_confirmed_when_it_is_killed_at_once(
+    queue: str, tmp_path: Path
+) -> None:
+    system = RabbitMQ({"queue": queue})
     try:
         system.check_installed()
     except NotInstalledError as error:
