@@ -33,8 +33,8 @@ of reach does not serve until it has asked them.
 A broker of 3.10 writes the name of a new replica of a quorum queue to its file a moment
 later, without a sync (mended by https://github.com/rabbitmq/ra/pull/443). If it is
 killed before, it begins an empty replica, which never leads when it is alone.
-`prepare` waits until the name is in the file. A loss of power may take the queue itself,
-and nothing comes out then.
+`prepare` waits until the name is in the file. A loss of power may take the queue
+itself, and nothing comes out then.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from harness.verdict import Anomaly, CheckResult, Verdict
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.history import OpType
     from harness.report.witness import Witness
 
 EVIL = st.sampled_from(
@@ -166,11 +167,15 @@ def test_a_picture_whose_axis_jumps_has_a_mark_there() -> None:
     second = 10**9
 
     def drawn(returns_s: float) -> str:
+        told: list[tuple[float, OpType]] = [
+            (7.0, "invoke"),
+            (7.1, "invoke"),
+            (7.2, "ok"),
+            (returns_s, "ok"),
+        ]
         ops = [
             Op(n, int(second * s), n % 2, kind, "read", n)
-            for n, (s, kind) in enumerate(
-                [(7.0, "invoke"), (7.1, "invoke"), (7.2, "ok"), (returns_s, "ok")]
-            )
+            for n, (s, kind) in enumerate(told)
         ]
         anomaly = {"name": "x", "explanation": "", "ops": [2, 3]}
         told = witness.resolve(anomaly, witness.calls_of(History(ops)))
