@@ -85,6 +85,10 @@ if TYPE_CHECKING:
 @click.option("--pcap", is_flag=True, help=(
     "Capture all frames between nodes as network.pcap in the run folder."
 ))  # fmt: skip
+@click.option("--messages", is_flag=True, help=(
+    "Record what became of each message between nodes as messages.jsonl in the run "
+    "folder: in the simulator, and of nodes of Maelstrom."
+))  # fmt: skip
 @click.option("--until-invalid", is_flag=True, help=(
     "Judge the run while it lasts, and end it once it is known to be invalid."
 ))  # fmt: skip
@@ -129,6 +133,7 @@ def run(
     node_log_mb: int,
     watchdog: bool,
     pcap: bool,
+    messages: bool,
     until_invalid: bool,
     until_anomaly: Sequence[str],
     also: Sequence[str],
@@ -169,6 +174,7 @@ def run(
         node_log_mb=node_log_mb,
         watchdog=watchdog,
         pcap=pcap,
+        messages=messages,
         until_invalid=until_invalid or bool(until_anomaly),
         until_anomaly=comma_list(until_anomaly),
         also=comma_list(also),

@@ -10,6 +10,7 @@ are shown, and no figure is relied upon to make sense.
     text.py       the terminal summary
     roles.py      who was what when, from what nodes observed
     resources.py  what nodes used; loglines.py  the lines of their logs, with times
+    messages.py   messages between nodes, if recorded; thinning.py  what is kept
     index.py      the index of a suite, JUnit XML, and a summary in Markdown
     witness.py    an anomaly with its operations and arrows; spacetime.py draws it
     points.py     orders in which operations may have taken effect

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from harness.report import figures, loglines, resources, roles
+from harness.report import figures, loglines, messages, resources, roles
 from harness.report.packing import Bulk
 from harness.report.spacetime import fault_class
 from harness.report.story import label, proof_of, struck_nodes
@@ -103,6 +103,7 @@ def run_columns(
         "rates": rates(times, folder.end_ns),
         "roles": roles.columns(folder),
         "resources": resources.columns(folder),
+        **messages.columns(folder, story.anomalies),
         "logs": loglines.columns(folder, story.anomalies, strings.add),
     }
     if points is not None:

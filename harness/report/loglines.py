@@ -17,13 +17,14 @@ import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from harness.host import nodefiles
 from harness.report.figures import clip
+from harness.report.thinning import around, chosen
 from harness.run.store import Salvage
 from harness.visible import visible, without_colours
 from harness.worlds.sim.clock import MONO_EPOCH_NS
@@ -32,16 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from harness.report.folder import Recording
     from harness.report.witness import Witness
 
 LINES_MAX = 20_000
 LOG_BYTES_MAX = 4 << 20
 LINE_CHARS_MAX = 300
-AROUND_NS = 500_000_000
-"""How far from an anomaly's operations a line still belongs to it."""
 
 PLAIN, WARNING, TROUBLE = range(3)
 
@@ -84,14 +81,14 @@ def columns(
 ) -> dict[str, dict[str, list[int]]]:
     """Node -> columns: `t` in us, `line` by its position as a string, `level`."""
     logs = _logs(folder)
-    kept = _kept(logs, _spans(anomalies))
+    kept = _kept(logs, anomalies)
     return {
         node: {
-            "t": [_us(log.times[i]) for i in chosen],
-            "line": [position(log.lines[i]) for i in chosen],
-            "level": [log.levels[i] for i in chosen],
+            "t": [_us(log.times[i]) for i in places],
+            "line": [position(log.lines[i]) for i in places],
+            "level": [log.levels[i] for i in places],
         }
-        for (node, log), chosen in zip(logs.items(), kept, strict=True)
+        for (node, log), places in zip(logs.items(), kept, strict=True)
     }
 
 
@@ -192,51 +189,17 @@ def _times_by_stamp(
     return times
 
 
-# Which lines are kept
-
-
-def _spans(anomalies: Iterable[Witness]) -> list[tuple[float, float]]:
-    """From when to when each anomaly's operations were under way, and around it."""
-    found: list[tuple[float, float]] = []
-    for anomaly in anomalies:
-        calls = [call for call in anomaly.calls if call.invoke.time >= 0]
-        if calls:
-            ends = [(call.done or call.invoke).time for call in calls]
-            first = min(call.invoke.time for call in calls)
-            found.append((first - AROUND_NS, max(ends) + AROUND_NS))
-    return found
-
-
-def _kept(
-    logs: dict[str, _Log], spans: Sequence[tuple[float, float]]
-) -> list[list[int]]:
+def _kept(logs: dict[str, _Log], anomalies: Iterable[Witness]) -> list[list[int]]:
     """The positions of the lines to keep, of each log."""
     times = np.array([t for log in logs.values() for t in log.times], np.float64)
     levels = np.array([x for log in logs.values() for x in log.levels], np.int8)
+    kept = np.ones(times.size, np.bool_)
     if times.size > LINES_MAX:
-        near = np.zeros(times.size, np.bool_)
-        for first, last in spans:
-            near |= (times >= first) & (times <= last)
+        near = around(times, anomalies)
         ranks = (levels == TROUBLE, near, levels == WARNING, levels == PLAIN)
-        chosen = _chosen(ranks)
-    else:
-        chosen = np.ones(times.size, np.bool_)
+        kept = chosen(ranks, LINES_MAX)
     edges = np.cumsum([0, *(len(log.times) for log in logs.values())])
-    return [np.flatnonzero(chosen[a:b]).tolist() for a, b in pairwise(edges)]
-
-
-def _chosen(ranks: Iterable[NDArray[Any]]) -> NDArray[np.bool_]:
-    """LINES_MAX lines, by rank; of the rank that has too many, evenly spread ones."""
-    chosen: NDArray[np.bool_] | None = None
-    for rank in ranks:
-        chosen = np.zeros(rank.size, np.bool_) if chosen is None else chosen
-        fresh = np.flatnonzero(rank & ~chosen)
-        room = LINES_MAX - int(chosen.sum())
-        if fresh.size > room:
-            fresh = fresh[np.linspace(0, fresh.size - 1, room).astype(np.int64)]
-        chosen[fresh] = True
-    assert chosen is not None
-    return chosen
+    return [np.flatnonzero(kept[a:b]).tolist() for a, b in pairwise(edges)]
 
 
 def _us(ns: float) -> int:

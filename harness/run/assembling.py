@@ -36,6 +36,7 @@ from harness.worlds.capabilities import Capabilities
 from harness.worlds.events import Observed
 from harness.worlds.os.offer import offer
 from harness.worlds.os.proxy import ProxyNetwork
+from harness.worlds.os.router import RouterNetwork
 from harness.worlds.os.switch import SwitchNetwork
 from harness.worlds.sim.offer import OFFER
 
@@ -97,6 +98,12 @@ def prepare(
         raise UsageError(
             f"--pcap needs {needed}: {carries} pass here, so there are no "
             f"frames to capture. {rung.why}".rstrip()
+        )
+    if spec.messages and rung.name not in {"sim", RouterNetwork.rung}:
+        frames = "; --pcap captures frames" * (rung.name == SwitchNetwork.rung)
+        raise UsageError(
+            "--messages needs --world sim or nodes of Maelstrom: between the nodes of "
+            f"{parts.system.name} pass no whole messages{frames}"
         )
     if rung.name == ProxyNetwork.rung:
         scarcity.need_files(files(spec) + FILES_A_PROXY * spec.nodes**2)

@@ -210,6 +210,7 @@ def execute(
         disks=schedule.needs.disks,
         messages=[e for e in schedule.events if isinstance(e, Passed)],
         capture=spec.pcap,
+        records_messages=spec.messages,
         fresh_dice=fresh_dice,
         tap=tap,
     )

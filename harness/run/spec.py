@@ -50,6 +50,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
             good.
         node_log_mb: Bound of a node's log; past it the log loses its middle.
         pcap: Capture all frames between nodes.
+        messages: Record what became of each message between nodes.
         also: Checkers beside the workload's; their verdicts are shown and don't count.
         availability: The part of the operations that must succeed; None for any.
         watchdog: Whether nodes that exit on their own are started again.
@@ -82,6 +83,7 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     node_log_mb: int = 64
     watchdog: bool = False
     pcap: bool = False
+    messages: bool = False
     until_invalid: bool = False
     until_anomaly: list[str] = []
     name: str = ""
@@ -121,6 +123,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
             out.append("--watchdog")
         if self.pcap:
             out.append("--pcap")
+        if self.messages:
+            out.append("--messages")
         if self.until_anomaly:
             out += ["--until-anomaly", ",".join(self.until_anomaly)]
         elif self.until_invalid:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FILES = (
     *("test.yaml", "run.json", "verdict.json", "history.jsonl", "faults.jsonl"),
-    *("clocks.jsonl", "errors.jsonl", "plan.yaml"),
+    *("clocks.jsonl", "errors.jsonl", "messages.jsonl", "plan.yaml"),
 )
 
 
@@ -46,6 +46,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rate=20.0,
         time_limit_s=3.0,
         seed=5,
+        messages=True,
     )
     folder = execution.run(spec, tmp_path_factory.mktemp("whole"))
     assert analysis.analyse(folder).verdict == "valid"

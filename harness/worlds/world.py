@@ -62,6 +62,9 @@ class Setting:
             nodes have them only if something is.
         messages: Messages between nodes that triggers wait for.
         capture: All frames between nodes go to `CAPTURE` in the folder, too.
+        records_messages: What becomes of each message between nodes goes to
+            `harness.worlds.messages.MESSAGES` in the folder; worlds that carry frames
+            don't have that.
         fresh_dice: A moment from which on chance takes another course; simulated worlds
             alone have that.
         tap: Told of each message that arrives; simulated worlds alone have that.
@@ -74,6 +77,7 @@ class Setting:
     disks: frozenset[DiskAct] = frozenset()
     messages: Sequence[Passed] = ()
     capture: bool = False
+    records_messages: bool = False
     fresh_dice: FreshDice | None = None
     tap: Tap | None = None
 

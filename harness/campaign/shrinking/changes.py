@@ -599,6 +599,7 @@ def fewer_options(experiment: Experiment) -> Iterator[Change]:
     for name, plain in (
         ("also", []),
         ("pcap", False),
+        ("messages", False),
         ("watchdog", False),
         ("network", "auto"),
         ("op_timeout_s", None),

@@ -103,6 +103,7 @@ def size(experiment: Experiment) -> Size:
         configured=len(spec.options)
         + len(spec.also)
         + spec.pcap
+        + spec.messages
         + spec.watchdog
         + (spec.network != "auto")
         + (spec.op_timeout_s is not None),

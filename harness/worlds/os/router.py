@@ -36,6 +36,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.worlds.capabilities import LINK_FIELDS
+from harness.worlds.messages import MessageLog
 from harness.worlds.network import LinkRule, either
 from harness.worlds.os.lane import Lane
 from harness.worlds.os.ports import BlockNetwork, claim_block
@@ -88,6 +89,7 @@ class Router:
         seed: The run's seed; each lane's dice are made from it.
         desk: Where orders come from.
         sightings: Counts of messages that pass.
+        log: Where to note what becomes of each message; None for nowhere.
     """
 
     def __init__(
@@ -97,7 +99,9 @@ class Router:
         seed: int,
         desk: Desk,
         sightings: Sightings,
+        log: MessageLog | None = None,
     ) -> None:
+        self._log = log
         self._listener = listener
         self._orders = OrderSocket(desk, self)
         self._lanes = {
@@ -121,7 +125,11 @@ class Router:
         loop.set_exception_handler(self._broken)
         await loop.create_server(lambda: _Port(self), sock=self._listener)
         loop.add_reader(self._orders.fileno(), self._serve_order)
-        await self._ended
+        try:
+            await self._ended
+        finally:
+            if self._log is not None:
+                self._log.close()
 
     def set_rules(self, rules: Mapping[Link, LinkRule]) -> None:
         """Put the rules in force for all messages that come from now on."""
@@ -165,27 +173,42 @@ class Router:
         if lane is None or late_s is None:
             return  # it isn't from a program of ours
         now_s = time.monotonic()
+        sent_ns = time.monotonic_ns()
         frame = framed(message)
-        for copy in lane.admit(frame, now_s):
+        cuts = lane.cut
+        copies = lane.admit(frame, now_s)
+        if not copies:
+            self._note(lane, frame, sent_ns, "lost" if lane.cut == cuts else "cut")
+        for copy in copies:
             wait_s = copy.due_s - now_s + late_s
             if copy.frame is not frame:
-                continue  # corrupted
-            if wait_s <= 0:
-                self._deliver(lane, copy)
+                self._note(lane, frame, sent_ns, "corrupted")
+            elif wait_s <= 0:
+                self._deliver(lane, copy, sent_ns)
             else:
                 loop = asyncio.get_running_loop()
-                loop.call_later(wait_s, self._deliver, lane, copy)
+                loop.call_later(wait_s, self._deliver, lane, copy, sent_ns)
 
-    def _deliver(self, lane: Lane, copy: Copy) -> None:
+    def _deliver(self, lane: Lane, copy: Copy, sent_ns: int) -> None:
         if not lane.may_leave(copy):
+            self._note(lane, copy.frame, sent_ns, "cut")
             return
         port = self._ports.get(lane.link[1])
         if port is not None and port.get_write_buffer_size() > WAITING_BYTES_MAX:
             lane.lost += 1
+            self._note(lane, copy.frame, sent_ns, "queue full")
             return
         lane.forwarded += 1
         if port is not None and not port.is_closing():
+            self._note(lane, copy.frame, sent_ns, "")
             port.write(copy.frame[_HEADER_BYTES:] + b"\n")
+        else:
+            self._note(lane, copy.frame, sent_ns, "node down")
+
+    def _note(self, lane: Lane, frame: bytes, sent_ns: int, lost: str) -> None:
+        if self._log is not None:
+            took_ns = time.monotonic_ns() - sent_ns
+            self._log.note(sent_ns, lane.link, frame[_HEADER_BYTES:], took_ns, lost)
 
     def _serve_order(self) -> None:
         if not self._orders.serve() and not self._ended.done():
@@ -254,8 +277,11 @@ class RouterNetwork(BlockNetwork):
         *,
         seed: int,
         messages: Sequence[Passed] = (),
+        log: Path | None = None,
     ) -> RouterNetwork:
         """Choose ports and start the router, which counts `messages` as they pass.
+
+        What becomes of each message is noted in the file `log`, if given.
 
         It forks, so call it before there is any thread or event loop. Each node finds
         the router where it looks for any of its peers.
@@ -276,7 +302,14 @@ class RouterNetwork(BlockNetwork):
             links,
             cls.capabilities,
             lambda desk: asyncio.run(
-                Router(listener, nodes, seed, desk, sightings).run()
+                Router(
+                    listener,
+                    nodes,
+                    seed,
+                    desk,
+                    sightings,
+                    None if log is None else MessageLog(log),
+                ).run()
             ),
         )
         listener.close()

@@ -16,6 +16,7 @@ import uvloop
 
 from harness.errors import HarnessError
 from harness.host.interrupts import noted, stop_signals
+from harness.worlds.messages import MESSAGES
 from harness.worlds.os.disk import mounting
 from harness.worlds.os.disk.disks import OsDisks
 from harness.worlds.os.disk.plain import PlainDisks
@@ -71,7 +72,15 @@ class OsWorld:
                 pcap=setting.folder / CAPTURE if setting.capture else None,
             )
             if rung == "switch"
-            else (RouterNetwork if rung == "router" else ProxyNetwork).create(
+            else RouterNetwork.create(
+                setting.nodes,
+                setting.folder,
+                seed=setting.seed,
+                messages=setting.messages,
+                log=setting.folder / MESSAGES if setting.records_messages else None,
+            )
+            if rung == "router"
+            else ProxyNetwork.create(
                 setting.nodes,
                 setting.folder,
                 seed=setting.seed,

@@ -69,6 +69,9 @@ class SimLink:
         """The link in the other direction."""
         self.severed = False
         """The link is cut behind a message, in both directions."""
+        self.told: Callable[[int, bytes, str], None] | None = None
+        """Told of a message that arrived, or was lost: when it was sent, the message,
+        and what took it, or nothing."""
         self.passed: dict[Passed, int] = {}
         """Message that is followed here -> how often it was sent."""
         self._src = link[0]
@@ -80,7 +83,7 @@ class SimLink:
         self._wire_free_ns = 0
         self._sent = 0
         self._newest = 0
-        self._held: list[bytes] = []
+        self._held: list[tuple[bytes, int]] = []
         self._forwarded = 0
         self._cut = 0
         self._lost = 0
@@ -100,19 +103,19 @@ class SimLink:
         if self.passed:
             for message in self.passed:
                 self.passed[message] += count_in(data, message.pattern)
-        self._forward(data)
+        self._forward(data, self._loop.now_ns)
 
-    def _forward(self, data: bytes) -> None:
+    def _forward(self, data: bytes, since_ns: int) -> None:
         now_ns = self._loop.now_ns
         latency_ns = lasting_ns(self._rng, self._latency_ms)
         if self.rule is not HEALTHY or self.severed:
-            self._send_faulty(data, now_ns, latency_ns)
+            self._send_faulty(data, now_ns, latency_ns, since_ns)
             return
         due_ns = now_ns + latency_ns
         if due_ns < self._last_due_ns:
             due_ns = self._last_due_ns
         self._last_due_ns = due_ns
-        self._post(due_ns, data)
+        self._post(due_ns, data, since_ns)
 
     def throw_anew(self, seed: str) -> None:
         """Let chance take another course from now on."""
@@ -145,11 +148,11 @@ class SimLink:
         """Send on the messages that were held back, if nothing holds them any more."""
         if not (self.rule.cut or self.severed):
             held, self._held = self._held, []
-            for data in held:
+            for data, since_ns in held:
                 if self._is_oversized(data):
-                    self._held.append(data)
+                    self._held.append((data, since_ns))
                 else:
-                    self._forward(data)
+                    self._forward(data, since_ns)
 
     def counters(self) -> LinkCounters:
         """Counts of what this link did since the run began."""
@@ -167,61 +170,76 @@ class SimLink:
             matched=self._matched,
         )
 
-    def _send_faulty(self, data: bytes, now_ns: int, latency_ns: int) -> None:
+    def _send_faulty(
+        self, data: bytes, now_ns: int, latency_ns: int, since_ns: int
+    ) -> None:
         rule, chance = self.rule, self._rng.random
         if rule.cut or self.severed:
             self._cut += 1
-            self._hold(data)
+            self._hold(data, since_ns, "cut")
             return
         if self._is_oversized(data):
             self._oversized += 1
-            self._hold(data)
+            self._hold(data, since_ns, "too long")
             return
+        resets = self._resets
         late_ns = self._told_apart(data, now_ns)
         if late_ns is None:
+            self._tell(data, since_ns, "lost" if self._resets == resets else "reset")
             return
         if rule.loss and chance() < rule.loss:
             self._lost += 1
+            self._tell(data, since_ns, "lost")
             return
         sent_ns = self._through_bottleneck(len(data), now_ns)
         if sent_ns is None:
             self._lost += 1
+            self._tell(data, since_ns, "queue full")
             return
         due_ns = max(sent_ns + latency_ns + self._delay_ns(), self._last_due_ns)
         self._last_due_ns = due_ns
         self._delayed += due_ns > now_ns + latency_ns
         if rule.corrupt and chance() < rule.corrupt:
             self._corrupted += 1
+            self._tell(data, since_ns, "corrupted")
             return
         twice = bool(rule.duplicate) and chance() < rule.duplicate
         late = bool(rule.reorder) and chance() < rule.reorder
         held_ns = int(self._rng.uniform(*HOLD_MS) * 1e6) if late else 0
-        self._post(due_ns + late_ns + held_ns, data)
+        self._post(due_ns + late_ns + held_ns, data, since_ns)
         if twice:
             self._duplicated += 1
             # Right behind its message the copy would look like a retry: it comes later.
             echo_ns = lasting_ns(self._rng, self._latency_ms)
-            self._post(due_ns + echo_ns, data)
+            self._post(due_ns + echo_ns, data, since_ns)
 
-    def _post(self, due_ns: int, data: bytes) -> None:
+    def _post(self, due_ns: int, data: bytes, since_ns: int) -> None:
         self._sent += 1
-        self._loop.at_ns(due_ns, self._arrive, (self._sent, data))
+        self._loop.at_ns(due_ns, self._arrive, (self._sent, data, since_ns))
 
-    def _arrive(self, message: tuple[int, bytes]) -> None:
-        number, data = message
+    def _arrive(self, message: tuple[int, bytes, int]) -> None:
+        number, data, since_ns = message
         if self.rule.cut:
             self._cut += 1
-            self._hold(data)
+            self._hold(data, since_ns, "cut")
             return
         if number <= self._reset_at:
             self._lost += 1
+            self._tell(data, since_ns, "reset")
             return
         if number < self._newest:
             self._reordered += 1
         else:
             self._newest = number
         self._forwarded += 1
+        if self.told is not None:
+            self.told(since_ns, data, "")
         self.deliver(self._src, data)
+
+    def _tell(self, data: bytes, since_ns: int, lost: str) -> None:
+        """Tell who listens that a message was lost."""
+        if self.told is not None:
+            self.told(since_ns, data, lost)
 
     def _told_apart(self, data: bytes, now_ns: int) -> int | None:
         """Treat a message by its content, and reset its connection if a rule says so.
@@ -274,11 +292,15 @@ class SimLink:
         mtu_bytes = self.rule.mtu_bytes
         return mtu_bytes is not None and len(data) + OVERHEAD_BYTES > mtu_bytes
 
-    def _hold(self, data: bytes) -> None:
+    def _hold(self, data: bytes, since_ns: int, why: str) -> None:
         """Keep a message for the heal, if this world's links do so."""
-        if self._cut_holds:
-            self._held.append(data)
-            del self._held[:-HELD_MAX]
+        if not self._cut_holds:
+            self._tell(data, since_ns, why)
+            return
+        self._held.append((data, since_ns))
+        for dropped, dropped_since_ns in self._held[:-HELD_MAX]:
+            self._tell(dropped, dropped_since_ns, why)
+        del self._held[:-HELD_MAX]
 
     def _through_bottleneck(self, size_bytes: int, now_ns: int) -> int | None:
         """When the message has left the narrow wire; None if its queue is full."""

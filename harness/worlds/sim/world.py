@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from harness.errors import HarnessError
 from harness.host.interrupts import noted
 from harness.systems.logs import file_name, records_in
+from harness.worlds.messages import MESSAGES, MessageLog
 from harness.worlds.sim.client import Dialler
 from harness.worlds.sim.clock import MONO_EPOCH_NS, WALL_EPOCH_NS
 from harness.worlds.sim.conditions import Conditions
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from harness.systems.abilities import Simulated
     from harness.worlds.clocks import Clocks
     from harness.worlds.disks import Disks
+    from harness.worlds.network import Link
     from harness.worlds.world import Conducted, Setting, Tap, World
 
 
@@ -72,6 +74,10 @@ class SimWorld:
             for (_, dest), link in self.network.links.items():
                 told = partial(self._tapped, setting.tap, dest, link.deliver)
                 link.deliver = told
+        self._messages = MessageLog(setting.folder / MESSAGES)
+        if setting.records_messages:
+            for ends, link in self.network.links.items():
+                link.told = partial(self._became_of, ends)
         self._dice = dice
         if setting.fresh_dice is not None:
             fresh = setting.fresh_dice
@@ -93,6 +99,11 @@ class SimWorld:
         tap(self.time.monotonic_ns(), src, dest, data)
         deliver(src, data)
 
+    def _became_of(self, ends: Link, sent_ns: int, data: bytes, lost: str) -> None:
+        """Record what became of a message."""
+        mono_ns, took_ns = MONO_EPOCH_NS + sent_ns, self._loop.now_ns - sent_ns
+        self._messages.note(mono_ns, ends, data, took_ns, lost)
+
     def _throw_anew(self, seed: str) -> None:
         """Give all dice of this world a seed of their own again."""
         self._dice.seed(f"{seed} clients")
@@ -113,6 +124,7 @@ class SimWorld:
     async def close(self) -> None:
         """Take the nodes down, and write what they have told to the run folder."""
         await self.processes.close()
+        self._messages.close()
         self.watcher.write()
 
 
