@@ -21,7 +21,6 @@ from harness.verdict import Anomaly, CheckResult, Verdict
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.history import OpType
     from harness.report.witness import Witness
 
 EVIL = st.sampled_from(
@@ -164,25 +163,19 @@ def test_operations_go_by_the_number_by_which_the_checker_named_them() -> None:
 
 
 def test_a_picture_whose_axis_jumps_has_a_mark_there() -> None:
-    second = 10**9
-
-    def drawn(returns_s: float) -> str:
-        told: list[tuple[float, OpType]] = [
-            (7.0, "invoke"),
-            (7.1, "invoke"),
-            (7.2, "ok"),
-            (returns_s, "ok"),
-        ]
+    def drawn(returns_ns: int) -> str:
         ops = [
-            Op(n, int(second * s), n % 2, kind, "read", n)
-            for n, (s, kind) in enumerate(told)
+            Op(0, 7_000_000_000, 0, "invoke", "read"),
+            Op(1, 7_100_000_000, 1, "invoke", "read"),
+            Op(2, 7_200_000_000, 0, "ok", "read", 2),
+            Op(3, returns_ns, 1, "ok", "read", 3),
         ]
         anomaly = {"name": "x", "explanation": "", "ops": [2, 3]}
         told = witness.resolve(anomaly, witness.calls_of(History(ops)))
         return str(spacetime.picture(told))
 
-    assert "drawn shorter than the rest" in drawn(60.9)
-    assert 'class="break"' not in drawn(7.3)
+    assert "drawn shorter than the rest" in drawn(60_900_000_000)
+    assert 'class="break"' not in drawn(7_300_000_000)
 
 
 def test_explanations_are_a_directory_with_an_index(tmp_path: Path) -> None:
