@@ -134,7 +134,8 @@ class Tab:
         breaches = [] if kind else self.js("window.breaches ?? []")
         self.context.close()
         if kind is None:
-            assert [*self.complaints, *breaches] == [], self.address
+            found = [*self.complaints, *breaches]
+            assert found == [], f"{self.address}: {found[:5]}"
 
     def js(self, expression: str, argument: Any = None) -> Any:
         """What an expression or function of JavaScript gives in the page."""

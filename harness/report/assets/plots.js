@@ -110,7 +110,7 @@ function drawCrowd(ctx, plot, rows, bins) {
   const width = Math.ceil(plot.width / POINT);
   crowd.width = width;
   crowd.height = POINT_ROWS;
-  const c = crowd.getContext('2d'), image = c.createImageData(width, POINT_ROWS);
+  const c = crowd.getContext('2d', {willReadFrequently: true}), image = c.createImageData(width, POINT_ROWS);
   const pixels = new Uint32Array(image.data.buffer);
   const colours = OUTCOMES.map((name) => colourOf(c, paints[name], name === 'ok' ? 0.6 : 0.9));
   const colour = [0, 0, 1, 1, 2, 2, 2, 2].map((kind) => colours[kind]);
