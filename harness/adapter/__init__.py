@@ -2,6 +2,13 @@
 
 check.py          a command in, a report out
 examination.py    a cluster of it is started, talked to, killed and read
+subject.py        the nodes, their clients, and what was seen of them so far
+connections.py    several clients, requests in pieces, noise
+talking.py        refusals, and each service's conversation
+members.py        an operator's requests
+lasting.py        what is left of changes at other nodes, and after kills
+nodes.py          nodes are started and killed
+marks.py          changes that can be looked for later
 asking.py         requests, whose answers are looked at from all sides
 tap.py            a connection on which nothing is passed over
 conversations.py  what is said to nodes of each service, as data

@@ -157,3 +157,11 @@ def written_elsewhere(pids: list[int], data_dir: Path) -> list[str]:
                 if writes and is_file and not path.startswith(str(data_dir.parent)):
                     found.append(path)
     return sorted(set(found))
+
+
+def listed_here() -> set[str]:
+    """The names in the working folder."""
+    try:
+        return set(os.listdir("."))
+    except OSError:
+        return set()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 STARTED, MESSAGES = "How a node is started", "Messages"
 ANSWERS = "Answers, errors, and silence"
+OPERATOR = "Four requests of an operator"
 LIMITS = "Limits, and what happens to a node that breaks the rules"
 
 
@@ -254,6 +255,28 @@ _ALL = (
         "send whole nanoseconds; or answer 10",
     ),
     Rule(
+        "members",
+        "members are the nodes that were started, until an operator changes that",
+        OPERATOR,
+        "All nodes that were started are the first members.",
+        "send the names of all members, as the node that leads knows them; or answer "
+        "10",
+    ),
+    Rule(
+        "changes",
+        "members come and go as an operator asks",
+        OPERATOR,
+        "`add_ok`, once `node` is a member",
+        "answer once the change is made, and 11 from nodes that don't lead",
+    ),
+    Rule(
+        "transfer",
+        "leadership goes where an operator asks",
+        OPERATOR,
+        "`transfer_ok`, once `node` leads",
+        "answer once the node leads, as its own status says; or answer 10",
+    ),
+    Rule(
         "spread",
         "what one node acknowledged, the others show",
         STARTED,
@@ -285,7 +308,10 @@ _ALL = (
     ),
 )
 
-OPTIONAL = ("code", "indefinite", "src", "status", "clock", "data")
+OPTIONAL = (
+    *("code", "indefinite", "src", "status", "clock", "data"),
+    *("members", "changes", "transfer"),
+)
 """Rules that an examination may find nothing to hold against."""
 
 RULES: Mapping[str, Rule] = {rule.name: rule for rule in _ALL}

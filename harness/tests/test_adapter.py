@@ -75,6 +75,10 @@ BREACHES: Mapping[str, set[str]] = {
     "slow": {"in-time"},
     "status": {"status"},
     "clock": {"clock"},
+    "members-alone": {"members"},
+    "adds-anybody": {"changes"},
+    "removes-in-vain": {"changes"},
+    "transfer-in-vain": {"transfer"},
     "peers": {"spread"},
     "no-restart": {"returns"},
     "late-again": {"returns"},
@@ -86,13 +90,15 @@ BREACHES: Mapping[str, set[str]] = {
 TIMING = {"in-time", "listens", "returns", "serves"}
 """A busy machine may break these, too."""
 
-DAILY = ("exits", "ipv6", "id-wrong", "floats", "forgets")
-NODES = {"peers": 2, "lies": 2}
+DAILY = ("exits", "ipv6", "id-wrong", "floats", "forgets", "removes-in-vain")
+TWO_NODES = {
+    *("peers", "lies", "members-alone", "removes-in-vain", "transfer-in-vain"),
+}
 
 
 def spec_of(breach: str, **fields: Any) -> TestSpec:
     command = shlex.join([sys.executable, str(WRONG), breach])
-    given = {"nodes": NODES.get(breach, 1), "options": {"ready_timeout_s": "5"}}
+    given = {"nodes": 1 + (breach in TWO_NODES), "options": {"ready_timeout_s": "5"}}
     if breach in {
         "late",
         "late-again",
@@ -127,6 +133,14 @@ def test_a_node_that_keeps_all_rules_is_fit() -> None:
     assert report.notes == [], findings.as_text(report)
     assert report.not_tried == []
     assert {"register", "cas", "survives", "spread", "in-time"} <= set(report.passed)
+    assert {"members", "changes"} <= set(report.passed)
+
+
+@nightly
+def test_a_node_that_knows_no_operator_is_not_told_about_members() -> None:
+    report = check(spec_of("no-members"))
+    assert report.fit, findings.as_text(report)
+    assert not {"members", "changes", "transfer"} & {*report.passed, *report.not_tried}
 
 
 @pytest.mark.parametrize("breach", ["ignores-sigterm", "src", "takes-its-time"])

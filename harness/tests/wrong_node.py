@@ -2,7 +2,8 @@
 
     python wrong_node.py RIGHT|BREACH
 
-The first node owns all registers, in a journal; the others pass requests on to it.
+The first node owns all registers, in a journal; the others pass requests on to it. It
+knows the members, too, until it is killed.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ LOCK = threading.Lock()
 ONE_AT_A_TIME = threading.Lock()
 FIRST_CONNECTION: list[Any] = []
 STORE: dict[str, Any] = {}
+MEMBERS = {ME, *PEERS}
 COUNT = 0
 
 
@@ -68,6 +70,26 @@ def member(body: dict[str, Any], name: str) -> Any:
             return None
         raise RefusalError(12, f"there is no {name} in the request")
     return body[name]
+
+
+def administer(body: dict[str, Any]) -> dict[str, Any]:
+    """Serve a request of an operator, at the owner."""
+    kind = body["type"]
+    if kind == "members":
+        told = [ME] if BREACH == "members-alone" else sorted(MEMBERS)
+        return {"type": "members_ok", "members": told}
+    node = member(body, "node")
+    if node not in {ME, *PEERS} and BREACH != "adds-anybody":
+        raise RefusalError(1, f"there is no {node}")
+    if kind == "transfer" and node != ME and BREACH != "transfer-in-vain":
+        raise RefusalError(10, "nobody else can lead")
+    if kind == "add":
+        MEMBERS.add(node)
+    if kind == "remove" and {node} == MEMBERS:
+        raise RefusalError(22, f"{node} is the only member")
+    if kind == "remove" and BREACH != "removes-in-vain":
+        MEMBERS.discard(node)
+    return {"type": f"{kind}_ok"}
 
 
 def do(body: dict[str, Any]) -> dict[str, Any]:
@@ -139,18 +161,22 @@ def serve(body: dict[str, Any]) -> dict[str, Any]:
         time.sleep(0.3)
     if kind == "status":
         term: Any = "1" if BREACH == "status" else 1
-        return {"type": "status_ok", "role": "follower", "term": term, "leader": OWNER}
+        role = "leader" if ME == OWNER else "follower"
+        return {"type": "status_ok", "role": role, "term": term, "leader": OWNER}
     if kind == "clock":
         wall_ns = int(time.time()) if BREACH == "clock" else time.time_ns()
         return {"type": "clock_ok", "wall_ns": wall_ns, "mono_ns": time.monotonic_ns()}
-    if kind not in {"read", "write", "cas"}:
+    operators = kind in {"members", "add", "remove", "transfer"}
+    if operators and BREACH == "no-members":
+        raise RefusalError(10, f"{kind} is not supported")
+    if not operators and kind not in {"read", "write", "cas"}:
         if BREACH == "no-10":
             raise RefusalError(12, "what?")
         raise RefusalError(10, f"{kind} is not supported")
-    if ME != OWNER and BREACH != "peers":
+    if ME != OWNER and (operators or BREACH != "peers"):
         return forward(body)
     with LOCK:
-        return do(body)
+        return administer(body) if operators else do(body)
 
 
 def answer(line: bytes) -> tuple[int | None, bytes]:
