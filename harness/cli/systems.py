@@ -134,7 +134,7 @@ def _as_text(told: Mapping[str, Any]) -> str:
     for recipe in told["recipes"]:
         version = recipe["version"]
         if version not in there:
-            shown = "VERSION" if version == "*" else version
+            shown = version.replace("*", "VERSION")
             source = recipe["source"].replace("{version}", "VERSION")
             command = f"splitbrain systems install {told['name']}@{shown}"
             lines.append(f"  to get {shown}: {command}  ({source})")

@@ -303,7 +303,7 @@ def _pypi(source: PyPI, work: _Work) -> Sums:
 
 
 def _npm(source: Npm, work: _Work) -> Sums:
-    work.run("npm", "pack", "--silent", *source.packages)
+    work.run("npm", "pack", "--loglevel=error", *source.packages)
     sums = work.fetched()
     quiet = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
     archives = [str(work.archives / archive) for archive in sums]

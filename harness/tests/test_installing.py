@@ -49,10 +49,19 @@ STORE = Software(
     (
         Recipe("2", Npm(("store@2",)), "bin/store"),
         Recipe("1", Npm(("store@1",)), "bin/store"),
+        Recipe(f"{ANY}-beta", Npm(("store-beta@{version}",)), "{version}/store"),
         Recipe(ANY, Npm(("store-old@{version}",)), "{version}/store"),
     ),
     program="storeprogram",
 )
+
+
+def test_a_recipe_may_serve_the_versions_that_end_with_a_word() -> None:
+    assert STORE.recipe("").version == "2"
+    beta, old = STORE.recipe("0.3-beta"), STORE.recipe("0.3")
+    assert (beta.version, beta.source) == ("0.3-beta", Npm(("store-beta@0.3",)))
+    assert beta.program == "0.3/store"
+    assert (old.version, old.source) == ("0.3", Npm(("store-old@0.3",)))
 
 
 @pytest.fixture
@@ -84,7 +93,7 @@ case $1 in
   install) mkdir -p "$7/bin" && cat "$8" > "$7/bin/store" ;;
 esac
 """
-"""Takes `npm pack --silent PACKAGE` and `npm install FLAGS --prefix FOLDER ARCHIVE`."""
+"""Takes `npm pack FLAG PACKAGE` and `npm install FLAGS --prefix FOLDER ARCHIVE`."""
 
 
 def quiet(_: str) -> None:
@@ -110,7 +119,7 @@ def test_an_install_is_found_and_tells_its_archives(
     assert (found.version, found.program) == ("2", home / "2" / "bin" / "store")
     assert found.program.read_text() == "bytes of store@2\n"
     assert found.env == {"NODE_PATH": f"{home}/2/node_modules"}
-    assert steps[0] == "npm pack --silent store@2"
+    assert steps[0] == "npm pack --loglevel=error store@2"
     record = json.loads((home / "2" / RECORD).read_text())
     assert list(record["archives"]) == ["store@2.tgz"]
     assert STORE.find() == found

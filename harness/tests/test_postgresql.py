@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -200,6 +201,34 @@ def run(results: Path, *flags: str) -> int:
 def anomalies(results: Path) -> str:
     (file,) = results.glob("*/*/verdict.json")
     return " ".join(re.findall(r'"name": ?"([^"]+)"', file.read_text()))
+
+
+def test_the_links_that_npm_only_lists_are_made(tmp_path: Path) -> None:
+    package = listing(tmp_path, "native/lib/libpq.so.5.16", "native/lib/libpq.so.5")
+    (package / "native/lib/libpq.so.5.16").write_text("a library")
+    postgresql._link_libraries(tmp_path)
+    assert (package / "native/lib/libpq.so.5").read_text() == "a library"
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("../../../lib", "native/lib/a"), ("native/lib/a", "../../../etc/a"), (1, 2)],
+)
+def test_a_list_of_links_to_elsewhere_is_refused(
+    tmp_path: Path, source: Any, target: Any
+) -> None:
+    listing(tmp_path, source, target)
+    with pytest.raises(UsageError, match=r"pg-symlinks\.json"):
+        postgresql._link_libraries(tmp_path)
+
+
+def listing(folder: Path, source: Any, target: Any) -> Path:
+    """An archive of npm, unpacked, that lists one link."""
+    package = folder / "node_modules" / postgresql._NPM
+    (package / "native" / "lib").mkdir(parents=True)
+    listed = json.dumps([{"source": source, "target": target}])
+    (package / "native" / "pg-symlinks.json").write_text(listed)
+    return package
 
 
 @needs_it
