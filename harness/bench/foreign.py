@@ -129,12 +129,15 @@ def systems() -> Mapping[str, System]:
     """Name -> foreign system.
 
     Raises:
-        UsageError: A `foreign.yaml` is not as it should be.
-        HarnessError: There are none, as with an installation without its sources.
+        UsageError: A `foreign.yaml` is not as it should be; or there are none, as with
+            an installation without its sources.
     """
     files = sorted(FOLDER.glob("*/foreign.yaml"))
     if not files:
-        raise HarnessError(f"there are no foreign systems in {FOLDER}")
+        raise UsageError(
+            f"there are no foreign systems in {FOLDER}: they come with the sources of "
+            f"splitbrain; run it from a clone"
+        )
     return {file.parent.name: described(file) for file in files}
 
 

@@ -264,6 +264,18 @@ def test_a_system_that_is_not_there_and_a_simulated_one_are_refused(
     assert "leave out --world sim" in capsys.readouterr().err
 
 
+def test_an_install_without_the_sources_says_that_they_are_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(foreign, "FOLDER", tmp_path)
+    foreign.systems.cache_clear()
+    try:
+        assert run_command(["bench", "mutants", "--foreign"]) == 254
+    finally:
+        foreign.systems.cache_clear()
+    assert "they come with the sources" in capsys.readouterr().err
+
+
 # --- the table -------------------------------------------------------------------
 
 
