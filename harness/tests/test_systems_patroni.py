@@ -238,6 +238,7 @@ def run(results: Path, *flags: str) -> int:
 
 
 @needs_it
+@pytest.mark.nightly  # three etcds and three servers take their time to start
 def test_a_cluster_is_found_right_while_nothing_happens(tmp_path: Path) -> None:
     assert run(tmp_path, "--time-limit", "2") == 0
 
