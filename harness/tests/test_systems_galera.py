@@ -184,6 +184,7 @@ def run(results: Path, *flags: str) -> int:
     return run_command([*command, "--results", str(results)])
 
 
+@pytest.mark.nightly  # to start three servers takes 10 s
 def test_a_cluster_is_found_right_while_nothing_happens(tmp_path: Path) -> None:
     assert run(tmp_path, "--time-limit", "1") == 0
 
