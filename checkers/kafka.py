@@ -156,6 +156,7 @@ class KafkaChecker:
         stats = _stats(orders) | {
             "breaches": bad,
             "also": {name: n for name, n in counts.items() if name in allowed},
+            "not_looked_for": missed,
             "realtime_lag": lag,
         }
         teller = Teller(orders)

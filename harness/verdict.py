@@ -359,7 +359,7 @@ def orders_safe(
         found.extend(checker.orders(history, keys, limits))
     except UsageError as bad:
         return found, str(bad)
-    except (Exception, SystemExit) as crash:
+    except (Exception, SystemExit) as crash:  # a checker's or a model's, or a user's
         return found, f"the checker crashed: {type(crash).__name__}: {crash}"
     return found, ""
 

@@ -69,7 +69,7 @@ def test_a_violation_is_told_with_its_operations(
     dump(list(history(QUEUE.format("nil"))), path)
     assert splitbrain("check", path, "--model", "fifo-queue") == 1
     shown = capsys.readouterr().out
-    assert "false-empty: process 1 found the queue empty" in shown
+    assert "false-empty: Process 1 found the queue empty" in shown
     assert "enqueue 1" in shown
 
 

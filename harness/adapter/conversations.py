@@ -504,6 +504,44 @@ SERVICES: Mapping[str, Service] = {
         ),
         "soon",
     ),
+    "log-txn": Service(
+        OTHERS,
+        "The parts of log_txn take effect as a whole",
+        (
+            Step(
+                {"type": "log_txn", "txn": [["send", NAME, 1]], "offsets": {NAME: 0}},
+                {"txn": [["send", NAME, [Whole("first"), 1]]]},
+            ),
+            Step(
+                {
+                    "type": "log_txn",
+                    "txn": [["poll"]],
+                    "offsets": {NAME: Slot("first")},
+                },
+                {"txn": [["poll", {NAME: StartOf(([Slot("first"), 1],))}]]},
+                says="any number of the messages from there on, none left out",
+            ),
+        ),
+        ({"type": "log_txn"},),
+        Mark(
+            {
+                "type": "log_txn",
+                "txn": [["send", NAME, MARK]],
+                "offsets": {NAME: 0},
+            },
+            {"type": "log_txn", "txn": [["poll"]], "offsets": {NAME: 0}},
+            {"txn": [["poll", {NAME: Has([Whole(), MARK])}]]},
+            {
+                "txn": Either(
+                    (
+                        [["poll", {NAME: []}]],
+                        Judged(lambda txn: "" if txn == [["poll", {}]] else "-"),
+                    )
+                )
+            },
+        ),
+        "soon",
+    ),
     "grow-set": Service(
         OTHERS,
         "a list of what this node knows to be in it",

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from harness.cli.flags import number
 from harness.cli.terminal import complain, say
 from harness.errors import UsageError
 from harness.host import interrupts
+from harness.options import Whole
 
 PORT = 8470
 EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 (recognised, not bound to)
@@ -20,8 +22,9 @@ EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 (recognised, not bound to)
 @click.option("--host", default="127.0.0.1", show_default=True, help=(
     "The address to listen on. Anybody who reaches it can read all results."
 ))  # fmt: skip
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True,
-              help="0 takes any that is free.")  # fmt: skip
+@number("--port", Whole(0, 65535), default=PORT, show_default=True, help=(
+    "0 takes any that is free."
+))  # fmt: skip
 @click.option("--allow-host", "allowed", multiple=True, metavar="NAME", help=(
     "Another name by which browsers reach it; others are refused."
 ))  # fmt: skip

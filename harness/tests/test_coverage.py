@@ -153,7 +153,7 @@ def test_index_junit_and_summary_tell_the_coverage(tmp_path: Path) -> None:
     text = (tmp_path / "summary.md").read_text("utf-8")
     assert text.startswith("## s: 400 of 400 as expected\n")
     assert "| a \\| \\<b\\> | valid |" in text
-    assert "And 100 more." in text
+    assert text.count("| a \\| \\<b\\> | valid |") == 400
     assert "| power torn | 1 | 1 | 0 | 0 of 2, 0% |" in text
 
 

@@ -181,9 +181,9 @@ def test_explanations_of_a_check_say_how_far_an_order_gets(
     told = json.loads(done.output.splitlines()[0])
     assert told["verdict"] == "invalid"
     text = (tmp_path / "history" / "01-stale-read.txt").read_text()
-    stuck = told["found"][0]["details"]["first_impossible_op"]
+    stuck = {one["details"]["first_impossible_op"] for one in told["found"]}
     assert "The longest orders hold " in text
-    assert f"Op {stuck}, " in text.splitlines()[-1]
+    assert any(f"Op {op}, " in text for op in stuck)
     assert "How far any order gets" in (tmp_path / "index.html").read_text()
 
 

@@ -332,6 +332,7 @@ def test_a_system_that_is_not_installed_is_refused_with_the_package_to_install(
     system: str,
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("SPLITBRAIN_SYSTEMS", str(tmp_path / "none"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     results = tmp_path / "results"
     status, out, err = refusal(capsys, "run", system, "--results", str(results))
