@@ -506,7 +506,7 @@ SERVICES: Mapping[str, Service] = {
     ),
     "log-txn": Service(
         OTHERS,
-        "The parts of log_txn take effect as a whole",
+        "The parts of `log_txn` take effect as a whole",
         (
             Step(
                 {"type": "log_txn", "txn": [["send", NAME, 1]], "offsets": {NAME: 0}},

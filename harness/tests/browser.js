@@ -54,7 +54,7 @@
 
   // Folded parts of the page whose content is not shown.
   window.closedDetails = () => [...document.querySelectorAll('main details > :not(summary)')]
-    .filter((part) => !part.checkVisibility() && !part.matches('.button, :has(> .button)')).map((part) => part.textContent.slice(0, 60));
+    .filter((part) => !part.checkVisibility() && !part.closest('[hidden]') && !part.matches('.button, :has(> .button)')).map((part) => part.textContent.slice(0, 60));
 
   // Parts of tables and texts beyond the right edge, or cut there by what is around them.
   window.cutOff = () => [...document.querySelectorAll('main td, main th, main pre, main dd, main p')]
