@@ -66,6 +66,8 @@ EXEC_TIMEOUT_S = 10.0
 _JOB_POLL_S = 0.001
 _WATCH_EVERY_S = 0.2
 _MEASURE_EVERY_S = 0.5
+_MEASURE_PAUSE_S_MAX = 5.0
+"""However long looks take: a disk must not fill up between two of them."""
 
 Job = Generator[None, None, Any]
 """Yields to wait, and returns the result for the reply; may raise HarnessError."""
@@ -752,7 +754,8 @@ class Keeper:
     def _look_at(self, node: Node) -> None:
         """Note what a node uses, and kill it if its data exceeds the bound.
 
-        A big folder takes long to look at; this takes at most a twentieth of our time.
+        A big folder takes long to look at; this takes at most a twentieth of our time,
+        unless a look takes more than a quarter of a second.
         That is processor time: others that have the core let no node go unwatched. And
         it is the lesser of two looks: a virtual machine that stands still for a second
         charges that to whoever had the core.
@@ -776,7 +779,8 @@ class Keeper:
         )
         took_s = time.process_time() - begun_s
         cost_s, node.look_took_s = min(took_s, node.look_took_s), took_s
-        node.measure_at_s = time.monotonic() + max(_MEASURE_EVERY_S, 20 * cost_s)
+        pause_s = min(max(_MEASURE_EVERY_S, 20 * cost_s), _MEASURE_PAUSE_S_MAX)
+        node.measure_at_s = time.monotonic() + pause_s
         if not node.excess:
             return
         node.excess += " (--node-data-mb)"
