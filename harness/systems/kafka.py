@@ -41,7 +41,6 @@ import base64
 import contextlib
 import functools
 import json
-import shutil
 import time
 import uuid
 from collections import Counter
@@ -54,13 +53,13 @@ from harness.errors import (
     TEMPORARILY_UNAVAILABLE,
     HarnessError,
     NodeReply,
-    NotInstalledError,
     Timeout,
 )
 from harness.options import OneOf, Whole
 from harness.override import override
 from harness.registry import Option, Plugin, settings
 from harness.systems import cells, kafka_protocol, kafka_records
+from harness.systems.java import java
 from harness.systems.kafka_protocol import Broker, KafkaError
 from harness.systems.kafka_records import NOBODY
 from harness.systems.kafka_transactions import Transactions
@@ -779,19 +778,6 @@ def is_log(topic: str) -> bool:
 def now_ms() -> int:
     """The time that is written into messages."""
     return round(time.time() * 1000)
-
-
-def java() -> str:
-    """The Java on PATH.
-
-    Raises:
-        NotInstalledError: There is none.
-    """
-    path = shutil.which("java")
-    if path is None:
-        text = "java is not installed: apt-get install default-jre-headless"
-        raise NotInstalledError(text)
-    return path
 
 
 def kafka(_: str, given: Mapping[str, str]) -> Kafka:

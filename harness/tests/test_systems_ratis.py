@@ -23,6 +23,8 @@ def test_options_are_flags_of_the_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend_installed(tmp_path, monkeypatch)
+    (tmp_path / "java").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
     listen = Endpoint("127.0.0.1", 7000)
     place = NodePlace("n1", listen, {}, Path("/data"), Path("/log"), {"n1": listen})
     launch = Ratis({"reads": "stale", "flush": "unsafe"}).launch(place)
@@ -66,13 +68,16 @@ def pretend_installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_real_node_says_what_it_refuses_and_keeps_what_it_confirmed(
     tmp_path: Path,
 ) -> None:
-    if not SOFTWARE.installs():
-        pytest.skip("ratis is not installed")
+    system = Ratis({})
+    try:
+        system.check_installed()
+    except NotInstalledError as error:
+        pytest.skip(str(error))
 
     async def limited() -> None:
         async with (
             asyncio.timeout(TEST_LIMIT_S),
-            loopback_nodes(Ratis({}), 1, tmp_path) as nodes,
+            loopback_nodes(system, 1, tmp_path) as nodes,
         ):
             await refuses(nodes)
             nodes.kill("n1")

