@@ -263,6 +263,8 @@ def test_an_interrupt_ends_the_client_and_leaves_nothing(
     began, pid = tmp_path / "began", tmp_path / "pid"
     os.mkfifo(began)
     client("npm", f"echo $$ > {pid}; echo > {began}; exec sleep 600")
+    # A shell has its background jobs ignore interrupts, and so this test.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def tell(_: str) -> None:
         def interrupt() -> None:
@@ -272,8 +274,11 @@ def test_an_interrupt_ends_the_client_and_leaves_nothing(
 
         threading.Thread(target=interrupt).start()
 
-    with pytest.raises(KeyboardInterrupt):
-        install(STORE, "", tell)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            install(STORE, "", tell)
+    finally:
+        signal.signal(signal.SIGINT, former)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
     assert {path.name for path in home.iterdir()} == {".lock"}
