@@ -118,6 +118,15 @@ def be_untraceable() -> None:
     _checked(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
 
 
+def be_traceable() -> None:
+    """Allow others of our user to trace us and to read our /proc, as is usual.
+
+    A process that has changed its user, be it back and forth, allows it no more, nor do
+    those that it forks (`PR_SET_DUMPABLE` in prctl(2)).
+    """
+    _checked(_libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl")
+
+
 def unshare(namespaces: int) -> None:
     """Leave the namespaces of these kinds for new ones."""
     _checked(_libc.unshare(namespaces), "unshare")

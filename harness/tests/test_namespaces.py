@@ -129,6 +129,27 @@ def test_root_of_a_run_reaches_everybodys_files(tmp_path: Path) -> None:
     assert (tmp_path.stat().st_uid, tmp_path.stat().st_gid) == (1235, 1235)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+def test_processes_of_a_run_see_each_other_though_its_caller_changed_its_user() -> None:
+    def body() -> None:
+        ended, end = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(end)
+            os.read(ended, 1)
+            os._exit(0)
+        assert os.stat(f"/proc/{child}/fd/{ended}").st_ino == os.fstat(ended).st_ino
+        os.close(end)
+        os.waitpid(child, 0)
+
+    def caller() -> None:
+        os.seteuid(1234)
+        os.seteuid(0)
+        isolated(body)
+
+    isolated(caller)
+
+
 def test_a_run_has_a_user_namespace_of_its_own_where_one_can_be_had() -> None:
     outside = os.stat("/proc/self/ns/user").st_ino
 

@@ -99,8 +99,6 @@ class Node:
     data_dir: str = ""
     measure_at_s: float = 0.0
     """When to measure its data next."""
-    look_took_s: float = 0.0
-    """Processor time that its data took to measure the last time."""
     usage: Usage | None = None
     """What it used when it was looked at last."""
     excess: str = ""
@@ -755,10 +753,8 @@ class Keeper:
         """Note what a node uses, and kill it if its data exceeds the bound.
 
         A big folder takes long to look at; this takes at most a twentieth of our time,
-        unless a look takes more than a quarter of a second.
-        That is processor time: others that have the core let no node go unwatched. And
-        it is the lesser of two looks: a virtual machine that stands still for a second
-        charges that to whoever had the core.
+        unless a look takes more than a quarter of a second. That is processor time:
+        others that have the core let no node go unwatched.
         """
         if node.excess:
             return
@@ -777,8 +773,7 @@ class Keeper:
             files=sum(processtree.files(process.pid) for process in members),
             data_bytes=data.bytes,
         )
-        took_s = time.process_time() - begun_s
-        cost_s, node.look_took_s = min(took_s, node.look_took_s), took_s
+        cost_s = time.process_time() - begun_s
         pause_s = min(max(_MEASURE_EVERY_S, 20 * cost_s), _MEASURE_PAUSE_S_MAX)
         node.measure_at_s = time.monotonic() + pause_s
         if not node.excess:

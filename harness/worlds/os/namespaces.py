@@ -176,8 +176,9 @@ def _anteroom(
     except OSError as error:
         _tell(report, IsolationError(_why_unshare_failed(error)))
         return EXIT_HARNESS
-    # Not before unshare: a change of credentials may clear this (prctl(2)).
+    # Not before unshare: a change of credentials may clear these (prctl(2)).
     syscalls.die_with(caller)
+    syscalls.be_traceable()  # the processes of a run look at each other's descriptors
     alive_out, alive_in = os.pipe()
     init = _fork(lambda: _init(main, report, alive_out, alive_in))
     os.close(alive_out)
