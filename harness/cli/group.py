@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli import completion
 from harness.cli.adapter import adapter
 from harness.cli.bench import bench
 from harness.cli.check import check
@@ -110,9 +111,11 @@ _COMMANDS = (
     systems,
     doctor,
     bench,
+    completion.completion,
 )
 for _command in _COMMANDS:
     cli.add_command(_command)
+completion.attach(cli)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -130,6 +133,8 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     # SIGINT. No work here is large enough for them.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     words = sys.argv[1:] if arguments is None else arguments
+    if (answered := completion.answer(cli)) is not None:
+        return answered
     begin()
 
     # A command handles stop signals while it has something to lose. Before and after
