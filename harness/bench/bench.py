@@ -22,9 +22,9 @@ from harness.bench import isolation, peer, reports, results, table
 from harness.bench.children import BenchError
 from harness.bench.rows import Lab, Row, SkippedError, rows
 from harness.errors import UsageError
+from harness.host import release
 from harness.host.documents import making_room
 from harness.registry import nearest
-from harness.run.execution import commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -125,7 +125,7 @@ def run(
     outcome = Outcome()
     outcome.record = {
         "command": ["splitbrain", *sys.argv[1:]],
-        "commit": commit(),
+        "commit": release.commit(),
         "started_utc": begun.isoformat(),
         "quick": quick,
         "repeat": samples,

@@ -19,10 +19,9 @@ from harness.campaign.executor import pursue
 from harness.campaign.experiment import Experiment
 from harness.campaign.processes import Processes
 from harness.errors import HarnessError, SplitbrainError
-from harness.host import interrupts
+from harness.host import interrupts, release
 from harness.host.documents import making_room
 from harness.host.scratch import scratch_folder
-from harness.run import execution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -265,7 +264,7 @@ def store(
 
     record = {
         "command": ["splitbrain", *sys.argv[1:]],
-        "commit": execution.commit(),
+        "commit": release.commit(),
         "started_utc": begun.isoformat(),
         "machine": machine(place),
         **measured,

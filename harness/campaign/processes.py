@@ -35,9 +35,8 @@ from harness.campaign.executor import Executor
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Outcome
 from harness.errors import SplitbrainError, UsageError
-from harness.host import apart, interrupts, scarcity, syscalls
+from harness.host import apart, interrupts, release, scarcity, syscalls
 from harness.override import override
-from harness.run import execution
 from harness.run.assembling import assemble
 
 if TYPE_CHECKING:
@@ -322,7 +321,7 @@ def warm_up(first: Experiment) -> None:
     """Import the modules that runs like this one need."""
     for name in WARM[first.spec.world]:
         importlib.import_module(name)
-    execution.commit()
+    release.commit()
     with contextlib.suppress(Exception):  # a worker will meet and report the error
         assemble(first.spec)
 

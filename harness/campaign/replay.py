@@ -35,12 +35,12 @@ from harness.campaign.processes import Processes
 from harness.errors import HarnessError, UsageError
 from harness.faults import plan as plans
 from harness.faults.retrigger import retrigger
-from harness.host import documents, interrupts
+from harness.host import documents, interrupts, release
 from harness.host.documents import making_room
 from harness.host.scratch import scratch_folder
 from harness.judge import analysis
 from harness.report.rates import Rate
-from harness.run import assembling, execution, programs
+from harness.run import assembling, programs
 from harness.run.lifecycle import lives
 from harness.run.records import WHOLE
 from harness.run.spec import PlanData
@@ -378,7 +378,7 @@ def ends_of(run: RunRecord | None) -> list[str]:
 
 def code_of(test: TestRecord, parts: Parts) -> tuple[bool, list[str]]:
     """Whether the record is of the code that runs now, and what to say about that."""
-    now, then = execution.versions(), test.versions
+    now, then = release.versions(), test.versions
     if not then:
         return False, ["the record doesn't say which version made it"]
     names = ("splitbrain", "commit", "python")
@@ -661,7 +661,7 @@ def differences(recorded: Recorded, outcomes: Sequence[Outcome]) -> list[str]:
     if recorded.test.rung and rungs:
         told.append(f"network: {recorded.test.rung} in the record, {rungs.pop()} here")
     kernel = recorded.test.versions.get("kernel", "")
-    if kernel and kernel != (here := execution.versions()["kernel"]):
+    if kernel and kernel != (here := release.versions()["kernel"]):
         told.append(f"kernel: {kernel} in the record, {here} here")
     return told[:DIFFERENCES_MAX]
 

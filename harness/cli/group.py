@@ -33,7 +33,7 @@ from harness.cli.serve import serve
 from harness.cli.shrink import shrink
 from harness.cli.suite import suite
 from harness.cli.systems import systems
-from harness.cli.terminal import begin, complain, interrupted, say_error
+from harness.cli.terminal import begin, complain, interrupted, say, say_error
 from harness.errors import (
     EXIT_HARNESS,
     EXIT_USAGE,
@@ -78,8 +78,23 @@ class Commands(click.Group):
             raise RuntimeError(f"{type(leaving).__name__}: {leaving}") from leaving
 
 
+def _tell_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        from harness.host import release
+
+        say(f"splitbrain {release.told()}")
+        context.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="splitbrain")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_tell_version,
+    help="Tell the version, the commit and Python's version.",
+)
 def cli() -> None:
     """Break a real distributed system and learn whether it kept its promises.
 

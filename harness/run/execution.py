@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import datetime
-import functools
-import platform
 import shlex
-import subprocess
 import time
 from collections import Counter
 from dataclasses import asdict
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from harness.faults import profiles
-from harness.host import interrupts, scarcity
+from harness.host import interrupts, release, scarcity
 from harness.run import monitor
 from harness.run.assembling import Parts, prepare
 from harness.run.controller import Controller
@@ -33,6 +28,7 @@ from harness.worlds.world import Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from harness.faults import Schedule
     from harness.run.controller import Progress
@@ -255,33 +251,6 @@ def describe(spec: TestSpec, rung: Rung) -> dict[str, Any]:
             else {}
         ),
         "spec": msgspec.to_builtins(spec),
-        "versions": versions(),
+        "versions": release.versions(),
         "started_utc": datetime.datetime.now(datetime.UTC).isoformat(),
     }
-
-
-def versions() -> dict[str, str]:
-    """The versions of what runs here, by name."""
-    return {
-        "splitbrain": version("splitbrain"),
-        "commit": commit(),
-        "python": platform.python_version(),
-        "kernel": platform.release(),
-    }
-
-
-@functools.cache
-def commit() -> str:
-    """The commit of the harness; empty unless it runs from a checkout."""
-    here = Path(__file__).resolve().parent
-    try:
-        described = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=5,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return described.stdout.strip()
