@@ -19,8 +19,9 @@ from harness.campaign.outcome import Finding, Outcome
 from harness.campaign.replay import Replay, Replays
 from harness.cli.replay import status, summary
 from harness.errors import UsageError
+from harness.host import release
 from harness.report.rates import Rate
-from harness.run import assembling, execution
+from harness.run import assembling
 from harness.run.completing import complete
 from harness.run.spec import DEFAULTS, TestSpec
 from harness.run.store import RunFolder
@@ -34,7 +35,7 @@ VERSIONS = {"splitbrain": "1", "commit": "abc", "python": "3", "kernel": "6"}
 @pytest.fixture(autouse=True)
 def _version_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkout with changes is of no version that could be compared."""
-    monkeypatch.setattr(execution, "versions", lambda: dict(VERSIONS))
+    monkeypatch.setattr(release, "versions", lambda: dict(VERSIONS))
 
 
 def simulate(results: Path, system: str, **fields: Any) -> Path:
@@ -47,7 +48,7 @@ def simulate(results: Path, system: str, **fields: Any) -> Path:
     )
     complete(spec, planned=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(execution, "versions", lambda: dict(VERSIONS))
+        patch.setattr(release, "versions", lambda: dict(VERSIONS))
         return Path(keep(results, Experiment(spec)).folder)
 
 
@@ -137,7 +138,7 @@ def test_a_difference_of_another_version_is_told_and_no_failure_of_the_harness(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edit_line(run / "faults.jsonl", 1, '"time":', '"time":1')
-    monkeypatch.setattr(execution, "versions", lambda: {**VERSIONS, "commit": "def"})
+    monkeypatch.setattr(release, "versions", lambda: {**VERSIONS, "commit": "def"})
     exit_status, out, err = command(capsys, run)
     assert (exit_status, err) == (1, ""), out
     assert "recorded with commit abc, this is def" in out
@@ -151,7 +152,7 @@ def test_changes_that_no_commit_has_make_it_other_code(
     test = yaml.safe_load((run / "test.yaml").read_text())
     test["versions"]["commit"] = commit
     (run / "test.yaml").write_text(yaml.safe_dump(test))
-    monkeypatch.setattr(execution, "versions", lambda: {**VERSIONS, "commit": commit})
+    monkeypatch.setattr(release, "versions", lambda: {**VERSIONS, "commit": commit})
     loaded = replay.load(RunFolder.open(run))
     assert loaded.same_code == (commit == "abc")
     assert len(loaded.remarks) == (commit != "abc")
@@ -194,7 +195,7 @@ def test_a_failure_that_never_comes_back_is_told_with_what_differed(
     ]
     verdict["ops"]["ok"] += 3000
     (run / "verdict.json").write_text(json.dumps(verdict))
-    monkeypatch.setattr(execution, "versions", lambda: {**VERSIONS, "kernel": "7"})
+    monkeypatch.setattr(release, "versions", lambda: {**VERSIONS, "kernel": "7"})
     exit_status, out, _ = command(capsys, run)
     assert exit_status == 0
     assert "0 of 1: not reproduced\n" in out
