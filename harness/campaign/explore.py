@@ -20,10 +20,10 @@ import math
 import shlex
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -34,6 +34,7 @@ from harness.campaign.experiment import steps_of
 from harness.campaign.exploration import counterfactuals
 from harness.campaign.exploration.search import Search, searching
 from harness.campaign.exploration.signatures import look
+from harness.campaign.exploration.space import Space
 from harness.campaign.processes import Processes
 from harness.campaign.shrinking.conclusion import Conclusion, conclude
 from harness.campaign.shrinking.recorded import shrink_recorded
@@ -43,13 +44,15 @@ from harness.faults import plan as plans
 from harness.host import interrupts
 from harness.host.documents import making_room, writing
 from harness.host.scratch import scratch_folder
+from harness.run.asking import ALL_FAULTS
+from harness.run.completing import complete
+from harness.run.spec import DEFAULTS, TestSpec, usual_nodes
 from harness.run.store import RUN_NAME, RunFolder
 
 if TYPE_CHECKING:
     from harness.campaign.experiment import Experiment
     from harness.campaign.exploration.counterfactuals import Counterfactual
     from harness.campaign.exploration.search import Failure
-    from harness.campaign.exploration.space import Space
     from harness.campaign.outcome import Outcome
 
 VERSION = 1
@@ -205,6 +208,34 @@ class Explored:
 
 Show = Callable[[Explored], None]
 Tell = Callable[[str], None]
+
+
+def space_of(
+    system: str,
+    workload: str,
+    mutant: str | None,
+    nemesis: list[str],
+    world: Literal["os", "sim"],
+    nodes: int | None,
+    options: Mapping[str, str],
+) -> Space:
+    """What there is to explore.
+
+    Raises:
+        UsageError: It can't be explored; says why.
+    """
+    spec = TestSpec(
+        system=system,
+        workload=workload,
+        nemesis=nemesis or ([] if mutant else [ALL_FAULTS]),
+        nodes=usual_nodes(system) if nodes is None else nodes,
+        mutant=mutant,
+        world=world,
+        options=dict(options),
+        time_limit_s=DEFAULTS[world]["time_limit_s"],
+    )
+    complete(spec)
+    return Space(spec, any_size=nodes is None)
 
 
 class Exploration:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 VERSION = 1
 """The version of an outcome's JSON; it changes as those of `harness.run.records`."""
 
+SENTENCE_CHARS_MAX = 1000
+
 Verdict = Literal["valid", "unknown", "invalid", "error"]
 """A run's verdict; "error" if the harness failed, or the run is impossible."""
 
@@ -64,8 +66,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         interrupted: Whether it was ended early.
         findings: The anomalies found, each once for each checker.
         found: The anomalies with their numbers, in a line.
+        sentence: Why the first anomaly that breaks a promise is one; empty without.
         figures: The checkers' numbers.
         ops: Client operations by outcome.
+        latency_ms: Quantiles of operations that succeeded: p50, p95, p99.
         faults: Kind of fault -> what came of its faults.
         errors: The failures of the harness.
         refused: Whether the run is impossible; `errors` says why. Nothing was started.
@@ -91,8 +95,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     interrupted: bool = False
     findings: tuple[Finding, ...] = ()
     found: str = ""
+    sentence: str = ""
     figures: dict[str, int | float] = {}
     ops: dict[str, int] = {}
+    latency_ms: dict[str, float] = {}
     faults: dict[str, FaultRecord] = {}
     errors: tuple[str, ...] = ()
     refused: bool = False
@@ -134,8 +140,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             interrupted=record.interrupted,
             findings=tuple(sorted(findings)),
             found=str(tally.together(tallies)),
+            sentence=_sentence(record),
             figures=figures,
             ops=record.ops,
+            latency_ms=record.latency_ms,
             faults=record.faults,
             errors=tuple(record.harness.errors),
             run_s=record.seconds,
@@ -190,3 +198,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         if self.verdict == "error":
             return EXIT_HARNESS
         return analysis.status_of(self.verdict, self.experiment.spec.expect)
+
+
+def _sentence(record: VerdictRecord) -> str:
+    for check in record.checkers.values():
+        if check.promised and check.anomalies:
+            return check.anomalies[0].explanation[:SENTENCE_CHARS_MAX]
+    return ""

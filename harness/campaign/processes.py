@@ -84,6 +84,7 @@ class Processes(Executor):
             failure of the harness.
         until_s: When, by `time.monotonic`, all that is under way or waits is ended
             without an outcome.
+        tick: Called about once a second while experiments are under way.
     """
 
     def __init__(
@@ -93,7 +94,9 @@ class Processes(Executor):
         *,
         limit_s: float | None = None,
         until_s: float = math.inf,
+        tick: Callable[[], None] = lambda: None,
     ) -> None:
+        self._tick = tick
         self._carry_out = carry_out
         self._jobs = jobs
         self._limit_s = limit_s
@@ -165,6 +168,7 @@ class Processes(Executor):
     def _listen(self, busy: Sequence[Worker]) -> None:
         """Wait a while for answers of the workers that have a task."""
         ready = multiprocessing.connection.wait([w.pipe for w in busy], LOOK_S)
+        self._tick()
         if time.monotonic() >= self._until_s:
             self.kill()
         for worker in busy:

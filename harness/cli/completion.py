@@ -178,9 +178,9 @@ def settings(context: click.Context) -> Iterable[tuple[str, str]]:
 
 def suites(_: click.Context) -> Iterable[tuple[str, str]]:
     """The suites that come with splitbrain."""
-    from harness.campaign import suite
+    from harness.campaign.suites import reading
 
-    return [(file.stem, "") for file in sorted(suite.BUNDLED.glob("*.yaml"))]
+    return [(file.stem, "") for file in sorted(reading.BUNDLED.glob("*.yaml"))]
 
 
 def anything(context: click.Context) -> Iterable[tuple[str, str]]:

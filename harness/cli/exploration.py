@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -18,7 +18,6 @@ from harness.visible import visible_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from harness.campaign.exploration.space import Space
     from harness.campaign.explore import Explored, Kept
 
 BUDGET_S = 60.0
@@ -59,7 +58,7 @@ def explore_by_runs(
     workload: str,
     mutant: str | None,
     nemesis: Sequence[str],
-    world: str,
+    world: Literal["os", "sim"],
     nodes: int | None,
     options: Mapping[str, str],
     budget_s: float | None,
@@ -82,7 +81,7 @@ def explore_by_runs(
         try:  # the imports, too: they take half a second
             import random
 
-            from harness.campaign.explore import Exploration
+            from harness.campaign.explore import Exploration, space_of
             from harness.cli.progress import ProgressLine
 
             line = ProgressLine(enabled=not as_json)
@@ -115,39 +114,6 @@ def explore_by_runs(
             if explored.interrupted:
                 complain(f"interrupted after {explored.search.tally.runs} runs")
             return status(explored)
-
-
-def space_of(
-    system: str,
-    workload: str,
-    mutant: str | None,
-    nemesis: list[str],
-    world: str,
-    nodes: int | None,
-    options: Mapping[str, str],
-) -> Space:
-    """What there is to explore.
-
-    Raises:
-        UsageError: It can't be explored; says why.
-    """
-    from harness.campaign.exploration.space import Space
-    from harness.run.asking import ALL_FAULTS
-    from harness.run.completing import complete
-    from harness.run.spec import DEFAULTS, TestSpec, usual_nodes
-
-    spec = TestSpec(
-        system=system,
-        workload=workload,
-        nemesis=nemesis or ([] if mutant else [ALL_FAULTS]),
-        nodes=usual_nodes(system) if nodes is None else nodes,
-        mutant=mutant,
-        world=world,  # type: ignore[arg-type]  # click has checked the choice
-        options=dict(options),
-        time_limit_s=DEFAULTS[world]["time_limit_s"],
-    )
-    complete(spec)
-    return Space(spec, any_size=nodes is None)
 
 
 def status(explored: Explored) -> int:

@@ -109,7 +109,7 @@ def explore(
             workload=workload or "",
             mutant=mutant,
             nemesis=nemesis,
-            world=world,
+            world="sim" if world == "sim" else "os",
             nodes=nodes,
             options=options,
             budget_s=budget,

@@ -267,15 +267,17 @@ def run_seeds(
     asked: Experiment, seeds: int, jobs: int, results: Path, *, as_json: bool
 ) -> int:
     """Carry out several runs, each in a process of its own, until one is not valid."""
-    from harness.campaign import suite
+    from harness.campaign.suites import results as told_by
+    from harness.campaign.suites.rows import seed_row
+    from harness.campaign.suites.running import Runner
     from harness.cli.progress import SeedsLine
     from harness.run.store import RunFolder
 
     first = asked.spec.seed
-    rows = [suite.seed_row(asked, seed) for seed in range(first, first + seeds)]
+    rows = [seed_row(asked, seed) for seed in range(first, first + seeds)]
     line = SeedsLine(seeds, enabled=not as_json)
 
-    def show(result: suite.RowResult) -> None:
+    def show(result: told_by.RowResult) -> None:
         assert result.outcome is not None
         line.clear()
         if not as_json:
@@ -283,12 +285,12 @@ def run_seeds(
         line.show(result.outcome)
 
     line.draw()
-    runner = suite.Runner(results, done=show, stop_early=True)
+    runner = Runner(results, done=show, stop_early=True)
     found = runner.run(rows, jobs)
     line.clear()
     told = [result.as_json() for result in found]
     outcomes = [result.outcome for result in found if result.outcome is not None]
-    last = max(outcomes, key=lambda o: suite.VERDICTS.index(o.verdict), default=None)
+    last = max(outcomes, key=lambda o: told_by.VERDICTS.index(o.verdict), default=None)
     if last is None or (runner.interrupted and last.verdict == "valid"):
         why = f"interrupted after {len(found)} of {seeds} seeds"
         return interrupted(why, as_json=as_json, seeds=told)

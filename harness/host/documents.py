@@ -85,13 +85,47 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def read_yaml(path: Path) -> Any:
+Route = tuple[str | int, ...]
+"""The keys and places in lists that lead to a value of a document."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place in a text, counted from 1."""
+
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"line {self.line}, column {self.column}"
+
+
+class Marks:
+    """Where the values of a document stand: a key for what it names, else the value."""
+
+    def __init__(self) -> None:
+        self._by_path: dict[Route, Mark] = {}
+
+    def put(self, path: Route, mark: Mark) -> None:
+        """Note where a value stands."""
+        self._by_path[path] = mark
+
+    def of(self, path: Route) -> Mark:
+        """Where a value stands, or else the innermost around it that is known."""
+        while path and path not in self._by_path:
+            path = path[:-1]
+        return self._by_path.get(path, Mark(1, 1))
+
+
+def read_yaml(path: Path, marks: Marks | None = None) -> Any:
     """The plain data of a YAML file; None if it is empty.
+
+    `marks` is told where each value stands.
 
     Raises:
         UsageError: The file can't be read, or `parse_yaml` refuses its text.
     """
-    return parse_yaml(read_text(path), str(path))
+    return parse_yaml(read_text(path), str(path), marks)
 
 
 def read_json(path: Path) -> Any:
@@ -131,15 +165,17 @@ def _finite(text: str) -> float:
     return value
 
 
-def parse_yaml(text: str, source: str) -> Any:
+def parse_yaml(text: str, source: str, marks: Marks | None = None) -> Any:
     """The plain data of one YAML document; None if it is empty.
+
+    `marks` is told where each value stands; what an alias stands for has the alias's.
 
     Raises:
         UsageError: The text is no YAML, or has something that this module refuses;
             names `source` and the line.
     """
     try:
-        return _Builder(_LOADER(text), source).build()
+        return _Builder(_LOADER(text), source, marks).build()
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         last = len(text.splitlines()) or 1  # the end of the text lies in its last line
@@ -163,11 +199,13 @@ class _Open:
         key: In a mapping, the key whose value comes next.
         has_key: Whether there is such a key.
         merged: Keys that came from a merge; the mapping's own keys override them.
+        path: What leads to it.
     """
 
     value: list[Any] | dict[str, Any]
     anchor: str | None
     begun: int
+    path: Route
     key: Any = None
     has_key: bool = False
     merged: set[str] = field(default_factory=set)
@@ -176,9 +214,10 @@ class _Open:
 class _Builder:
     """Makes plain data of YAML's events."""
 
-    def __init__(self, loader: Any, source: str) -> None:
+    def __init__(self, loader: Any, source: str, marks: Marks | None) -> None:
         self._loader = loader
         self._source = source
+        self._marks = marks
         self._stack: list[_Open] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._values = 0
@@ -225,7 +264,26 @@ class _Builder:
         into = self._stack[-1] if self._stack else None
         if into is not None and isinstance(into.value, dict) and not into.has_key:
             raise self._refused(event, "a key must be a word")
-        self._stack.append(_Open({} if is_map else [], event.anchor, self._values))
+        path = self._path()
+        if into is None or isinstance(into.value, list):
+            self._mark(event, path)
+        self._stack.append(
+            _Open({} if is_map else [], event.anchor, self._values, path)
+        )
+
+    def _path(self) -> Route:
+        """What leads to the value that comes next; the mapping itself for a key."""
+        if not self._stack:
+            return ()
+        into = self._stack[-1]
+        if isinstance(into.value, list):
+            return (*into.path, len(into.value))
+        return (*into.path, into.key) if isinstance(into.key, str) else into.path
+
+    def _mark(self, event: Any, path: Route) -> None:
+        if self._marks is not None:
+            at = event.start_mark
+            self._marks.put(path, Mark(at.line + 1, at.column + 1))
 
     def _anchor(self, name: str | None, value: Any, size: int) -> None:
         if name is not None:
@@ -243,6 +301,8 @@ class _Builder:
         if isinstance(into.value, list):
             if value is _MERGE:
                 raise self._refused(event, "<< belongs into a mapping")
+            if isinstance(event, yaml.ScalarEvent | yaml.AliasEvent):
+                self._mark(event, self._path())
             into.value.append(value)
         elif not into.has_key:
             if value is not _MERGE and not isinstance(value, str):
@@ -253,6 +313,8 @@ class _Builder:
                     raise self._refused(event, f"the key {value!r:.60} comes twice")
                 into.merged.discard(value)
             into.key, into.has_key = value, True
+            if value is not _MERGE:
+                self._mark(event, self._path())
         else:
             if into.key is _MERGE:
                 self._merge(event, into, value)

@@ -5,7 +5,8 @@ A row is a mapping with the keys
     name system workload nemesis seed     what was run
     expected verdict as_expected          verdict: a verdict, "error" or "skipped"
     anomalies found                       their names; how many there are, in a line
-    why error                             a sentence; how the harness failed
+    why sentence                          what it lacks; why its anomaly is one
+    error                                 how the harness failed
     skipped                               why the run has no outcome, if so
     ops seconds repro                     ops: a number, or a count per outcome
     convicted_s                           when it was known to be invalid, if early
@@ -28,7 +29,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -74,6 +75,7 @@ class Row:
     skipped: str
     repro: str
     report: str
+    unknown_is: str = "failure"
 
     @property
     def absent(self) -> bool:
@@ -120,8 +122,12 @@ def build_index(
     suite_dir: Path,
     rows: Sequence[Mapping[str, Any]],
     coverage: Mapping[str, Any] = NO_COVERAGE,
+    remarks: Sequence[str] = (),
 ) -> Path:
-    """Write `suite_dir`/index.html, a line for each row; returns its path."""
+    """Write `suite_dir`/index.html, a line for each row; returns its path.
+
+    `remarks` are sentences that stand above the rows.
+    """
     from harness.report.page import render, write_page
 
     told = [read_row(row, suite_dir) for row in rows]
@@ -136,6 +142,7 @@ def build_index(
         seconds=sum(row.seconds for row in told),
         covered=read_coverage(coverage),
         covered_told=string(coverage.get("sentence")),
+        remarks=[visible_line(remark) for remark in remarks],
     )
     suite_dir.mkdir(parents=True, exist_ok=True)
     return write_page(suite_dir / "index.html", page)
@@ -165,6 +172,7 @@ def read_row(row: Mapping[str, Any], suite_dir: Path) -> Row:
         convicted=_convicted(row.get("convicted_s")),
         why=string(row.get("why"))
         or skipped
+        or (string(row.get("sentence")) if said is False else "")
         or (error.strip().splitlines() or [""])[-1],
         error=error,
         skipped=skipped,
@@ -232,13 +240,21 @@ def write_junit(
     rows: Sequence[Mapping[str, Any]],
     path: Path,
     coverage: Mapping[str, Any] = NO_COVERAGE,
+    *,
+    unknown: str = "skipped",
 ) -> None:
     """Write `rows` as JUnit XML to `path`, and the coverage as the suite's properties.
 
-    A run with the expected verdict passes; one that was interrupted or not run is
-    `skipped`; a failure of the harness is an `error`; any other run is a `failure`.
+    Each seed of a row is a case. One with the expected verdict passes; one that was
+    interrupted or not run is `skipped`, as is one that did not decide its row; a
+    failure of the harness is an `error`; what `unknown` says an unknown verdict is; any
+    other run is a `failure`.
     """
-    told = [read_row(row, path.parent) for row in rows]
+    told = [
+        replace(row, unknown_is=unknown)
+        for each in rows
+        for row in _cases(each, path.parent)
+    ]
     counts = Counter(_junit_outcome(row) for row in told)
     suite = ElementTree.Element(
         "testsuite",
@@ -270,7 +286,27 @@ def _junit_outcome(row: Row) -> str:
         return "error"
     if row.skipped:
         return "skipped"
+    if row.verdict == "unknown" and row.is_off:
+        return row.unknown_is
     return "failure" if row.is_off else ""
+
+
+def _cases(row: Mapping[str, Any], folder: Path) -> list[Row]:
+    """The runs of a row, a seed each; the row itself if it had none."""
+    whole = read_row(row, folder)
+    seeds = [mapping(each) for each in sequence(row.get("seeds"))]
+    cases = []
+    for told in seeds:
+        name = f"{whole.name} [seed {string(told.get('seed'))}]"
+        one = read_row({**row, "why": "", **told, "name": name}, folder)
+        if told.get("decides") is not True and one.is_off and one.verdict != "harness":
+            # Another seed did what was asked for, or this one would have decided.
+            skipped = f"{one.verdict}: another seed decided the row"
+            one = replace(one, skipped=skipped)
+        cases.append(replace(one, why=one.why or string(told.get("reason"))))
+    if cases and whole.skipped:
+        cases[-1] = replace(cases[-1], skipped=whole.skipped, why=whole.skipped)
+    return cases or [whole]
 
 
 def _test_case(row: Row) -> ElementTree.Element:
@@ -282,7 +318,7 @@ def _test_case(row: Row) -> ElementTree.Element:
         time=f"{row.seconds:.3f}",
     )
     message = {
-        "skipped": row.skipped,
+        "skipped": row.skipped or f"{row.verdict}: {row.why}",
         "error": f"the harness failed: {row.why}",
         "failure": _failure_in_words(row),
     }
@@ -329,6 +365,7 @@ def write_summary(
     rows: Sequence[Mapping[str, Any]],
     coverage: Mapping[str, Any],
     path: Path,
+    remarks: Sequence[str] = (),
 ) -> None:
     """Write the suite's rows and its coverage as Markdown, for a job summary of CI.
 
@@ -341,6 +378,8 @@ def write_summary(
     end = _coverage_lines(coverage)
     left = SUMMARY_BYTES_MAX - sum(len(line.encode()) + 1 for line in end)
     lines = [f"## {_markdown(name)}: {good} of {len(told)} as expected", ""]
+    lines += [f"- {_markdown(one, MESSAGE_CHARS_MAX)}" for one in remarks[:_TOLD_MAX]]
+    lines += [""] * bool(remarks)
     off = [row for row in told if row.is_off]
     for row in off[:_TOLD_MAX]:
         lines += _failure_lines(row)

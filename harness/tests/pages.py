@@ -64,6 +64,7 @@ ROOMS = (
     "harness/campaign/shrinking",
     "harness/campaign/exhaustive",
     "harness/campaign/exploration",
+    "harness/campaign/suites",
     "harness/bench",
     "harness/adapter",
     "harness/host",

@@ -19,10 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import cli
-from harness.campaign import suite
 from harness.campaign.carrying import keep
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Finding, Fingerprint, Outcome
+from harness.campaign.suites import reading
+from harness.campaign.suites.rows import Row
 from harness.errors import NotInstalledError, UsageError
 from harness.judge import analysis
 from harness.run import store
@@ -139,11 +140,11 @@ def test_the_experiment_in_a_folder_is_run_again_by_its_command(
 
 def test_the_rows_of_the_bundled_suites_are_run_again_by_their_commands() -> None:
     run_again = set()
-    for path in suite.BUNDLED.glob("*.yaml"):
-        for row in suite.load(path)[1]:
+    for path in reading.BUNDLED.glob("*.yaml"):
+        for row in reading.load(path).rows:
             # A version of a real system may not be installed here.
             with contextlib.suppress(NotInstalledError):
-                one = replace(row.experiment(row.seed), plan=None)
+                one = replace(row.experiment(7), plan=None)
                 with asked_for(one.command()) as again:
                     again.spec.name = one.spec.name
                     assert again == one, row.name
@@ -153,7 +154,7 @@ def test_the_rows_of_the_bundled_suites_are_run_again_by_their_commands() -> Non
 
 def test_a_row_of_a_mutant_has_what_it_declares_but_for_faults() -> None:
     def spec(**fields: Any) -> TestSpec:
-        row = suite.Row(name="r", system="raft", mutant="lease-ignores-drift", **fields)
+        row = Row(name="r", system="raft", mutant="lease-ignores-drift", **fields)
         return row.experiment(1).spec
 
     assert spec().nemesis == []

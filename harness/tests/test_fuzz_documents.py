@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import registry
-from harness.campaign import suite
+from harness.campaign.suites import reading
 from harness.errors import UsageError
 from harness.faults import schedule
 from harness.host import documents
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-SUITES = [documents.read_yaml(path) for path in sorted(suite.BUNDLED.glob("*.yaml"))]
+SUITES = [documents.read_yaml(path) for path in sorted(reading.BUNDLED.glob("*.yaml"))]
 PLAN = [
     {
         "at": {"time_s": 1.5},
@@ -63,16 +63,19 @@ PLAN = [
 NODES = [f"n{i}" for i in range(1, 6)]
 
 
-def refusal_of(act: Callable[[], object]) -> str:
-    """Why `act` was refused, by a UsageError in one line; empty where it was not."""
+def refusal_of(act: Callable[[], object], lines: int = 1) -> str:
+    """Why `act` was refused, by a UsageError in a line; empty where it was not.
+
+    It may have more `lines` where several problems are told at once.
+    """
     begun_s = time.process_time()
     said = ""
     try:
         act()
     except UsageError as refusal:
         said = str(refusal) or "nothing"
-    assert len(said) < 20_000  # it may quote a name of some length
-    assert "\n" not in said
+    assert len(said) < 20_000 * lines  # it may quote a name of some length
+    assert said.count("\n") < lines
     assert time.process_time() - begun_s < 1
     return said
 
@@ -82,7 +85,7 @@ def as_yaml(data: Any) -> bytes:
 
 
 @given(random=randoms, changes=st.integers(0, 3), splices=st.integers(0, 2))
-def test_a_damaged_suite_is_refused_in_one_line_or_runs(
+def test_a_damaged_suite_is_refused_in_a_line_a_problem_or_runs(
     tmp_path_factory: pytest.TempPathFactory,
     random: Random,
     changes: int,
@@ -95,10 +98,11 @@ def test_a_damaged_suite_is_refused_in_one_line_or_runs(
     path.write_bytes(spoiled(random, as_yaml(data), splices))
 
     def read() -> None:
-        for row in suite.load(path)[1]:
-            suite.check_row(row, path)
+        loaded = reading.load(path)
+        reading.check(loaded, loaded.rows)
 
-    refusal_of(read)
+    said = refusal_of(read, reading.PROBLEMS_MAX + 1)
+    assert all(str(path) in line for line in said.splitlines()[: reading.PROBLEMS_MAX])
 
 
 @given(random=randoms, changes=st.integers(0, 3), splices=st.integers(0, 2))
@@ -191,7 +195,7 @@ def test_what_no_suite_holds_is_refused_with_its_line(
     path = tmp_path / "suite.yaml"
     path.write_bytes(text)
     with pytest.raises(UsageError, match=why) as refused:
-        suite.load(path)
+        reading.load(path)
     assert str(path) in str(refused.value)
 
 
@@ -202,7 +206,7 @@ def test_a_pipe_a_device_and_a_folder_are_no_documents(tmp_path: Path) -> None:
     endless.symlink_to("/dev/zero")
     for path in (pipe, endless, tmp_path, Path("no\0name")):
         with pytest.raises(UsageError, match=r"plain file|directory|null"):
-            suite.load(path)
+            reading.load(path)
 
 
 plain = st.recursive(

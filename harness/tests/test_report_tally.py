@@ -9,7 +9,8 @@ import pytest
 
 from checkers.linearizable import build
 from harness.campaign.outcome import Outcome
-from harness.campaign.suite import Row, RowResult, cells
+from harness.campaign.suites.results import RowResult, cells
+from harness.campaign.suites.rows import Row
 from harness.history import History, Op
 from harness.judge.check import FileResult
 from harness.judge.text import render_text
@@ -87,7 +88,7 @@ def test_the_table_of_a_suite_counts_broken_keys(broken: FileResult) -> None:
     checkers = {"linearizable": CheckRecord.of(broken.result)}
     record = VerdictRecord(verdict="invalid", checkers=checkers)
     asked = Row(name="r", system="raft")
-    row = RowResult(asked, 1, 1, Outcome.of(asked.experiment(1), record, None))
+    row = RowResult(asked, (Outcome.of(asked.experiment(1), record, None),))
     assert cells(row)[-1] == "322 keys broken, 20 explained: 20 x stale-read"
     assert row.as_json()["anomalies"] == ["stale-read"]
 

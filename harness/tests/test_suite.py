@@ -11,12 +11,15 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from harness.campaign import suite
 from harness.campaign.coverage import Coverage
 from harness.campaign.outcome import Outcome
-from harness.campaign.suite import Row, RowResult, exit_status, load, summary, table
+from harness.campaign.suites import known, reading
+from harness.campaign.suites.reading import check, load
+from harness.campaign.suites.results import RowResult, exit_status, summary, table
+from harness.campaign.suites.rows import Row
+from harness.campaign.suites.tonight import Ended, Tonight
 from harness.cli import cli
-from harness.cli.suite import tell_suite
+from harness.cli.suite import Out, tell
 from harness.errors import EXIT_HARNESS, HarnessError, UsageError
 from harness.run.records import VerdictRecord
 from harness.worlds.os.disk import mounting
@@ -51,14 +54,14 @@ def result(expect: str, verdict: str, status: int = 0, **row: Any) -> RowResult:
     }
     made = Row(name="r", system="raft", expect=expect, **row)  # type: ignore[arg-type]  # tests pass texts
     judged = msgspec.convert(record, VerdictRecord)
-    return RowResult(made, 0, 1, Outcome.of(made.experiment(0), judged, None))
+    return RowResult(made, (Outcome.of(made.experiment(0), judged, None),))
 
 
-SKIPPED = RowResult(Row(name="e", system="etcd"), 0, absent="etcd is not installed")
+SKIPPED = RowResult(Row(name="e", system="etcd"), absent="etcd is not installed")
 
 
 def test_defaults_reach_every_row_and_rows_override_them(tmp_path: Path) -> None:
-    name, rows = load(
+    loaded = load(
         write(
             tmp_path,
             "name: s\ndefaults: {time_limit_s: 5, set: {reads: log}}\n"
@@ -67,7 +70,8 @@ def test_defaults_reach_every_row_and_rows_override_them(tmp_path: Path) -> None
             "set: {fsync: true, heartbeat_ms: 20}}\n",
         )
     )
-    assert name == "s"
+    rows = loaded.rows
+    assert loaded.name == "s"
     assert [row.time_limit_s for row in rows] == [5, 7]
     assert rows[0].experiment(3).spec.options == {"reads": "log"}
     assert rows[1].experiment(3).spec.options == {"fsync": "true", "heartbeat_ms": "20"}
@@ -77,13 +81,19 @@ def test_defaults_reach_every_row_and_rows_override_them(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "suite.yaml"),
+        ("", "a suite is a mapping with `name` and `rows`, or a list of rows"),
         ("name: [", "line 1: not YAML"),
         ("name: s\nrows: []", "has no rows"),
-        ("name: s\nrows: [{system: raft}]", "row 1 (no name)"),
-        ("name: s\nrows: [{name: a, system: raft, nemsis: []}]", "`nemsis`"),
+        ("name: s\nrows: [{system: raft}]", "row 1 (no name): it lacks a `name`"),
+        (
+            "name: s\nrows: [{name: a, system: raft, nemsis: []}]",
+            "line 2, column 32: there is no `nemsis`; did you mean nemesis",
+        ),
         ("name: s\nrows: [{name: a, system: raft, expect: good}]", "'good'"),
-        ("name: s\nrows: [{name: a, system: raft, nodes: x}]", "Expected `int | null`"),
+        (
+            "name: s\nrows: [{name: a, system: raft, nodes: x}]",
+            "column 32: row 1 (a): Expected `int | null`",
+        ),
         ("name: s\nrows: [{name: a, system: raft, seeds: 0}]", "seeds must be"),
         (
             "name: s\nrows: [{name: a, system: raft}, {name: a, system: raft}]",
@@ -108,14 +118,14 @@ def test_a_bad_suite_is_refused_with_its_place(
 
 def test_a_missing_suite_names_those_that_come_with_us(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="quick"):
-        suite.find(Path("quik"))
-    assert suite.find(Path("quick")).name == "quick.yaml"
+        reading.find(Path("quik"))
+    assert reading.find(Path("quick")).name == "quick.yaml"
 
 
 def test_every_row_of_the_bundled_suites_is_possible() -> None:
-    for path in suite.BUNDLED.glob("*.yaml"):
-        for row in load(path)[1]:
-            suite.check_row(row, path)
+    for path in reading.BUNDLED.glob("*.yaml"):
+        suite = load(path)
+        check(suite, suite.rows)
 
 
 @pytest.fixture
@@ -148,8 +158,11 @@ def test_junit_that_can_not_be_written_is_refused_before_anything_runs(
 def test_junit_that_a_disk_does_not_take_is_a_fault_of_ours_and_costs_no_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    suite = load(write(tmp_path, "[{name: a, system: raft}]"))
+    night = Tonight(suite, [], tmp_path, folder=tmp_path)
+    ended = Ended([], Coverage(), known.Judged({}, [], []))
     with pytest.raises(HarnessError, match=r"^cannot write /dev/full: No space left"):
-        tell_suite("s", tmp_path, [], Coverage(), Path("/dev/full"), as_json=False)
+        tell(night, ended, Out(junit=Path("/dev/full")))
     assert "report: " in capsys.readouterr().out
 
 
@@ -187,11 +200,11 @@ def test_a_row_is_skipped_whose_faults_need_disks_that_are_not_to_be_had(
     simulated = "{name: s, system: raft, nemesis: [power], world: sim}"
     rot = "{name: r, system: raft, nemesis: [rot]}"
     path = write(tmp_path, f"name: s\nrows: [{power}, {kill}, {simulated}, {rot}]")
-    skipped, *possible = [suite.check_row(row, path) for row in load(path)[1]]
-    assert skipped is not None
+    loaded = load(path)
+    (skipped,) = check(loaded, loaded.rows)
+    assert skipped.row.name == "p"
     why = "--nemesis power can't be had here: /dev/fuse is not there"
     assert skipped.absent.startswith(why)
-    assert possible == [None, None, None]
 
 
 @pytest.mark.usefixtures("no_etcd")
@@ -201,7 +214,7 @@ def test_a_row_that_is_impossible_anywhere_is_refused_where_its_program_is_absen
     text = "name: s\nrows: [{name: e, system: etcd, workload: echo}]"
     path = write(tmp_path, text)
     with pytest.raises(UsageError, match="row 'e': etcd can't serve workload 'echo'"):
-        suite.check_row(load(path)[1][0], path)
+        check(load(path), load(path).rows)
 
 
 def test_a_row_that_asks_for_the_impossible_is_refused_before_any_runs(
@@ -209,7 +222,7 @@ def test_a_row_that_asks_for_the_impossible_is_refused_before_any_runs(
 ) -> None:
     path = write(tmp_path, "name: s\nrows: [{name: a, system: raft, nemesis: [fire]}]")
     with pytest.raises(UsageError, match="row 'a': there is no nemesis called 'fire'"):
-        suite.check_row(load(path)[1][0], path)
+        check(load(path), load(path).rows)
 
 
 @pytest.mark.parametrize(
@@ -301,7 +314,7 @@ def test_the_table_and_the_json_tell_when_a_row_was_convicted() -> None:
     early = result("invalid", "invalid")
     assert early.outcome is not None
     outcome = msgspec.structs.replace(early.outcome, convicted_s=3.21)
-    early = dataclasses.replace(early, outcome=outcome)
+    early = dataclasses.replace(early, outcomes=(outcome,))
     lines = table([early, result("invalid", "invalid")]).split("\n")
     at = lines[0].index("convicted s")
     assert [line[at:].split()[0] for line in lines[2:]] == ["3.2", "-"]

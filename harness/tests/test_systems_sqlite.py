@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import registry
-from harness.campaign.suite import Row
+from harness.campaign.suites.rows import Row
 from harness.judge import analysis
 from harness.run import execution
 from harness.run.spec import TestSpec, usual_nodes

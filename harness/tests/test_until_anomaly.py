@@ -11,7 +11,7 @@ import pytest
 from checkers.linearizability import evidence, telling
 from checkers.linearizability.lost import LOST_WRITE
 from harness import cli
-from harness.campaign import suite
+from harness.campaign.suites import reading
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def test_so_it_is_in_a_suite(tmp_path: Path) -> None:
     file = tmp_path / "suite.yaml"
     row = "{name: a, system: raft, expect: invalid, until_anomaly: [stale-reed]}"
     file.write_text(f"name: s\nrows:\n- {row}\n")
-    _, [loaded] = suite.load(file)
+    loaded = reading.load(file)
     with pytest.raises(UsageError, match="row 'a': --until-anomaly stale-reed"):
-        suite.check_row(loaded, file)
+        reading.check(loaded, loaded.rows)
 
 
 def names_of(node: ast.expr) -> Iterator[str]:

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.campaign import suite
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Finding, Outcome
+from harness.campaign.suites.results import RowResult, table
+from harness.campaign.suites.rows import Row
 from harness.cli import terminal
 from harness.cli.progress import ProgressLine
 from harness.history import History, Op
@@ -89,9 +90,9 @@ def judged(text: str) -> FileResult:
     return FileResult(text, result, 4, history=history(text))
 
 
-def row(text: str) -> suite.RowResult:
+def row(text: str) -> RowResult:
     """A row of a suite that says `text` wherever it says anything."""
-    of = suite.Row(name=text, system=text, nemesis=[text], workload=text, anomaly=text)
+    of = Row(name=text, system=text, nemesis=[text], workload=text, anomaly=text)
     outcome = Outcome(
         experiment=Experiment(TestSpec(system=text)),
         verdict=text,  # type: ignore[arg-type]  # as nothing ever should
@@ -102,7 +103,7 @@ def row(text: str) -> suite.RowResult:
         errors=(text,),
         repro=text,
     )
-    return suite.RowResult(of, 0, 1, outcome)
+    return RowResult(of, (outcome,))
 
 
 class Screen(io.StringIO):
@@ -127,7 +128,7 @@ def said(text: str, screen: Screen) -> Iterator[tuple[str, str]]:
     yield "complain", screen.taken()
     terminal.say_error(text)
     yield "say_error", screen.taken()
-    terminal.say(suite.table([row(text)]))
+    terminal.say(table([row(text)]))
     yield "table", screen.taken()
     line = ProgressLine(enabled=True)
     line.show(Progress(0.0, 1.0, 0, 0, 0, (text,)))
