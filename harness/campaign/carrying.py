@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.campaign.outcome import Outcome, Seen
+from harness.errors import HarnessError
+from harness.host import packing
 from harness.host.collector import collector_paused
 from harness.judge import analysis
 from harness.run import assembling, execution
@@ -46,12 +48,15 @@ def keep(
     look: Look | None = None,
     *,
     failures_only: bool = False,
+    packs: bool = False,
 ) -> Outcome:
     """Carry out an experiment; its folder stays below `results`, with its report.
 
-    With `failures_only` it stays only if the run is invalid or the harness failed, and
-    judging is limited in time. A stop signal ends the run early; the recorded part is
-    judged. `look` gives what the outcome tells explorations.
+    With `packs` the folder of a run that came out as expected is packed
+    (`harness.host.packing`). With `failures_only` it stays only if the run is invalid
+    or the harness failed, and judging is limited in time. A stop signal ends the run
+    early; the recorded part is judged. `look` gives what the outcome tells
+    explorations.
 
     Raises:
         UsageError: The run is impossible.
@@ -78,6 +83,9 @@ def keep(
     outcome = looked_at(outcome, folder, look)
     if not is_kept:
         shutil.rmtree(folder.path, ignore_errors=True)
+    elif packs and outcome.verdict == spec.expect:
+        with contextlib.suppress(HarnessError):  # then it stays as it is
+            packing.pack(folder.path)
     return with_cost(outcome, begun)
 
 

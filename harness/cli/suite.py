@@ -118,6 +118,8 @@ def suite(
         night.carry_out(jobs, Told(asked.name, as_json=as_json))
         ended = night.ended(entries)
         tell(night, ended, Out(junit, junit_unknown, summary, as_json=as_json))
+        if (told := night.tidy()) and not as_json:
+            say(told)
         if night.interrupted:
             done = sum(bool(result.outcomes) for result in ended.results)
             complain(f"interrupted: {done} of {len(night.rows)} rows were run")

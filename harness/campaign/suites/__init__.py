@@ -31,5 +31,6 @@ Rows can come from other files (`include`), stand for many (`matrix`), and share
     running.py     Runner: carries rows out
     exploring.py   rows that search, in the time that is left
     baseline.py    tonight beside another night: new, gone, more often, slower
+    keeping.py     what is kept of runs, and what goes
     known.py       failures that are known, with a reason and a date
 """

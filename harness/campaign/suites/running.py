@@ -149,7 +149,9 @@ class Runner:
             more: Whether time that is left goes to more seeds.
         """
         self._rows = len(rows)
-        carry_out = functools.partial(keep, self._results)
+        carry_out = functools.partial(
+            keep, self._results, packs=self._night.journal is not None
+        )
         with (
             interrupts.noted() as stop,
             Processes(carry_out, jobs, tick=self._tick) as executor,

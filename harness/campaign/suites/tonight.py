@@ -12,6 +12,7 @@ from harness.campaign.suites import (
     baseline,
     exploring,
     journal,
+    keeping,
     known,
     nights,
     planning,
@@ -277,6 +278,10 @@ class Tonight:
         self.interrupted = runner.interrupted
         if not self.interrupted:
             diary.write(journal.Line(kind="ended", at_s=round(runner.spent_s, 3)))
+
+    def tidy(self) -> str:
+        """Remove what the suite does not keep of its runs; a sentence about that."""
+        return keeping.prune(self.results, self.suite.name, self.suite.keep).told
 
     def ended(self, entries: Sequence[Entry]) -> Ended:
         """What the night showed, with known failures excused."""
