@@ -4,10 +4,10 @@ BIN := .venv/bin
 # One more than cores: tests over real processes mostly wait.
 WORKERS = $(shell expr `nproc` + 1)
 
-.PHONY: torture test nightly lint bench clean help
+.PHONY: torture test nightly nightly-tests lint bench clean help
 
 help:            ## show this
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 
 torture: .venv/ready   ## torture real clusters with the quick suite, about 4 minutes
 	$(BIN)/splitbrain suite quick
@@ -15,9 +15,11 @@ torture: .venv/ready   ## torture real clusters with the quick suite, about 4 mi
 test: .venv/ready      ## run the tests, about 4 minutes on two cores
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 
-nightly: .venv/ready   ## all tests with hundreds of times the examples, then the nightly suite; takes hours
-	$(BIN)/pytest --numprocesses auto --dist worksteal -m '' --hypothesis-profile nightly; \
-	tests=$$?; $(BIN)/splitbrain suite nightly && exit $$tests
+nightly: .venv/ready   ## nightly-tests, then the nightly suite; takes hours
+	$(MAKE) nightly-tests; tests=$$?; $(BIN)/splitbrain suite nightly --baseline last && exit $$tests
+
+nightly-tests: .venv/ready  ## all tests with hundreds of times the examples
+	$(BIN)/pytest --numprocesses auto --dist worksteal -m '' --hypothesis-profile nightly
 
 lint: .venv/ready      ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check
