@@ -1,7 +1,8 @@
-"""Writes the commit into wheels and sdists, for `splitbrain --version`."""
+"""Puts the commit into wheels and sdists, and the examples into wheels."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -35,10 +36,15 @@ class BuildPy(build_py):
     """Builds the packages, with the commit unless the tree itself is installed."""
 
     def run(self) -> None:
-        """Build, and write the commit."""
+        """Build, and put in what stands beside the packages."""
         super().run()
         if not self.editable_mode:
             write(self.build_lib)
+            unwanted = shutil.ignore_patterns("__pycache__", "results", ".*")
+            target = Path(self.build_lib, "harness", "examples")
+            shutil.copytree(
+                HERE / "examples", target, dirs_exist_ok=True, ignore=unwanted
+            )
 
 
 class Sdist(sdist):

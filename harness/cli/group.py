@@ -21,6 +21,7 @@ from harness.cli.bench import bench
 from harness.cli.check import check
 from harness.cli.convert import convert
 from harness.cli.doctor import doctor
+from harness.cli.examples import examples
 from harness.cli.explain import explain
 from harness.cli.explore import explore
 from harness.cli.list import list_
@@ -122,6 +123,7 @@ _COMMANDS = (
     report,
     convert,
     adapter,
+    examples,
     list_,
     systems,
     doctor,

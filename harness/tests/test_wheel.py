@@ -74,6 +74,12 @@ def test_it_holds_every_module_and_file_but_no_tests(wheel: Path) -> None:
     assert "splitbrain.py" in names
 
 
+def test_its_examples_run(bare: Path, tmp_path: Path) -> None:
+    assert "splitbrain_node.py" in output(bare, tmp_path, "examples", "python")
+    words = ["run", "launch:python3 python/register.py", "--ops", "50", "--seed", "1"]
+    assert "VALID" in output(bare, tmp_path, *words)
+
+
 def test_it_knows_its_commit(bare: Path, tmp_path: Path) -> None:
     said = output(bare, tmp_path, "--version")
     assert release.commit() in said

@@ -60,6 +60,7 @@ class Node:
         self.majority = len(self.names) // 2 + 1
         self._handlers: dict[str, Handler] = {"clock": clock}
         self._links = {peer: Link(self, peer) for peer in self.peers}
+        self._background: list[Callable[[], Any]] = []
 
     def on(self, *kinds: str) -> Callable[[Handler], Handler]:
         """Decorator: a handler of requests of these types."""
@@ -69,6 +70,11 @@ class Node:
             return handler
 
         return add
+
+    def background(self, work: Callable[[], Any]) -> Callable[[], Any]:
+        """Decorator: an async function that runs as long as the node."""
+        self._background.append(work)
+        return work
 
     async def call(
         self, peer: str, body: dict[str, Any], timeout_s: float = 1.0
@@ -116,7 +122,9 @@ class Node:
         server = await asyncio.start_server(
             self._connected, host, int(port), limit=LINE_BYTES_MAX
         )
-        await server.serve_forever()
+        # If one of them fails, the node does.
+        works = (work() for work in self._background)
+        await asyncio.gather(server.serve_forever(), *works)
 
     async def _connected(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
