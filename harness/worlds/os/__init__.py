@@ -12,6 +12,7 @@ One of two networks:
     capture.py      writes frames to a file
     sightings.py    counts messages that pass, in memory that is shared
     proxy.py        without namespaces: a TCP proxy per directed link
+    relay.py        those proxies: streams of bytes under rules
     ports.py        free ports for that
     attached.py     nodes that somebody else runs, by their operator's commands
     sidecar.py      the process that carries the traffic of either
