@@ -24,6 +24,7 @@ from harness.cli.doctor import doctor
 from harness.cli.examples import examples
 from harness.cli.explain import explain
 from harness.cli.explore import explore
+from harness.cli.hosts import hosts
 from harness.cli.list import list_
 from harness.cli.outlet import outlets
 from harness.cli.replay import replay
@@ -126,6 +127,7 @@ _COMMANDS = (
     examples,
     list_,
     systems,
+    hosts,
     doctor,
     bench,
     completion.completion,

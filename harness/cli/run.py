@@ -102,6 +102,12 @@ if TYPE_CHECKING:
     "The part of the operations that must succeed: from 0 to 1, or total."
 ))  # fmt: skip
 @click.option("--plan", type=click.Path(path_type=Path), help="A fault plan, YAML.")
+@click.option("--hosts", type=click.Path(), metavar="FILE", help=(
+    "Run the nodes on the machines of this file, over SSH (docs/hosts.md)."
+))  # fmt: skip
+@click.option("--upload", multiple=True, type=click.Path(), metavar="PATH", help=(
+    "A file or folder that nodes need there; the program is brought unasked."
+))  # fmt: skip
 @click.option("--determinism", is_flag=True, help=(
     "Simulate each seed twice more first, in two processes, and compare all records, "
     "byte for byte; a difference is a failure of the harness."
@@ -139,6 +145,8 @@ def run(
     also: Sequence[str],
     availability: float | None,
     plan: Path | None,
+    hosts: str | None,
+    upload: Sequence[str],
     determinism: bool,
     expect: str | None,
     results: Path,
@@ -183,6 +191,8 @@ def run(
         mutant=mutant,
         network=network,  # type: ignore[arg-type]  # click has checked the choice
         expect=expect,  # type: ignore[arg-type]  # click has checked the choice
+        hosts=hosts,
+        uploads=list(upload),
     )
     if determinism and world != "sim":
         raise UsageError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -33,12 +34,14 @@ from harness.systems.abilities import (
 from harness.systems.system import System
 from harness.workload import Workload
 from harness.worlds.capabilities import Capabilities
-from harness.worlds.events import Observed
+from harness.worlds.events import Observed, Passed
 from harness.worlds.os.offer import offer
 from harness.worlds.os.proxy import ProxyNetwork
 from harness.worlds.os.router import RouterNetwork
 from harness.worlds.os.switch import SwitchNetwork
 from harness.worlds.sim.offer import OFFER
+from harness.worlds.ssh import offer as surveying
+from harness.worlds.ssh import uploads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from harness.systems.system import SystemFactory
     from harness.worlds.events import Event
     from harness.worlds.operator import Operator
+    from harness.worlds.ssh.offer import Survey
 
 # Open files that one process of a run needs, measured and rounded up.
 FILES_MIN = 32
@@ -65,6 +69,7 @@ class Parts:
     Attributes:
         regime: What words for faults mean here; None if the faults aren't drawn.
         left_out: Kinds of fault that such a word means elsewhere -> why not here.
+        survey: The machines on which nodes run over SSH; None for this one.
     """
 
     system: System
@@ -72,6 +77,7 @@ class Parts:
     nemeses: dict[str, Nemesis]
     regime: Regime | None = None
     left_out: dict[str, str] = field(default_factory=dict)
+    survey: Survey | None = None
 
 
 def prepare(
@@ -91,7 +97,8 @@ def prepare(
     faults = asked([*spec.profile, *spec.nemesis])
     parts = assemble(spec)
     scarcity.need_files(files(spec))
-    rung = choose_rung(spec, parts.system)
+    survey = survey_of(spec, parts.system)
+    rung = choose_rung(spec, parts.system, survey)
     if spec.pcap and rung.name != SwitchNetwork.rung:
         carries = "streams" if rung.name == ProxyNetwork.rung else "messages"
         needed = "--world os" if rung.name == "sim" else "--network switch"
@@ -110,7 +117,7 @@ def prepare(
     spec.profile, spec.nemesis = faults.words, faults.kinds
     absent: dict[str, str] = {}
     if faults.is_open:
-        known = all_faults(parts.system, rung.name, nodes=spec.nodes)
+        known = all_faults(parts.system, rung.name, nodes=spec.nodes, survey=survey)
         wanted = faults.wanted or list(known)
         spec.nemesis = [kind for kind in wanted if not known[kind]]
         absent = {kind: known[kind] for kind in wanted if known[kind]}
@@ -119,6 +126,7 @@ def prepare(
     elif faults.is_open:
         parts = assemble(spec)
     parts.left_out.update(absent)
+    parts = replace(parts, survey=survey)
     schedule = schedules.build(
         parts.nemeses,
         spec.node_names,
@@ -131,8 +139,15 @@ def prepare(
     operator = operator_of(parts.system)
     for kind in parts.nemeses:
         needs = schedule.needs_of(kind)
-        if why := why_impossible(needs, rung.name, operator, nodes=spec.nodes):
+        if why := why_impossible(
+            needs, rung.name, operator, nodes=spec.nodes, survey=survey
+        ):
             raise UsageError(f"--nemesis {kind} can't be had here: {why}. {rung.why}")
+    if survey is not None and any(isinstance(e, Passed) for e in schedule.events):
+        raise UsageError(
+            "--hosts: nobody counts messages between machines, so no fault can wait "
+            "for one"
+        )
     if isinstance(parts.system, Attached):
         parts.system.check_reachable()
     return parts, schedule, rung
@@ -167,7 +182,30 @@ def files(spec: TestSpec) -> int:
     return FILES_MIN + FILES_A_NODE * spec.nodes + FILES_A_CLIENT * spec.concurrency
 
 
-def choose_rung(spec: TestSpec, system: System) -> Rung:
+def survey_of(spec: TestSpec, system: System) -> Survey | None:
+    """What the machines can do on which nodes run over SSH; None for a run here.
+
+    Cost: a login to each.
+
+    Raises:
+        UsageError: The system has no nodes to start there, the hosts file is wrong, or
+            a machine refuses us.
+        HarnessError: A machine can't be reached or used.
+    """
+    if spec.hosts is None:
+        if spec.uploads:
+            raise UsageError("--upload is for nodes on other machines (--hosts FILE)")
+        return None
+    if spec.world == "sim":
+        raise UsageError("--hosts is for --world os: simulated nodes need no machines")
+    if isinstance(system, Attached):
+        raise UsageError(f"--hosts: somebody else runs the nodes of {system.name}")
+    for path in spec.uploads:
+        uploads.upload(Path(path))
+    return surveying.survey(Path(spec.hosts))
+
+
+def choose_rung(spec: TestSpec, system: System, survey: Survey | None = None) -> Rung:
     """The rung that the nodes' network is built on.
 
     Raises:
@@ -190,6 +228,8 @@ def choose_rung(spec: TestSpec, system: System) -> Rung:
                 "nodes don't pass here"
             )
         return Rung("attached")
+    if survey is not None:
+        return Rung(*survey.choose(spec.network, spec.nodes, system.rungs))
     rung = doctor.choose_rung(spec.network)
     if rung.name in system.rungs:
         return rung
@@ -203,13 +243,17 @@ def choose_rung(spec: TestSpec, system: System) -> Rung:
     return doctor.choose_rung(min(system.rungs))
 
 
-def all_faults(system: System, rung: str, *, nodes: int) -> dict[str, str]:
+def all_faults(
+    system: System, rung: str, *, nodes: int, survey: Survey | None = None
+) -> dict[str, str]:
     """Kind of fault -> why it can't be had; empty if this system and rung allow it."""
     known = sorted(registry.plugins("nemesis").items())
     nemeses = {kind: plugin.factory({}) for kind, plugin in known}
     return {
         kind: services.why_spared(system, nemesis)
-        or why_impossible(nemesis.needs, rung, operator_of(system), nodes=nodes)
+        or why_impossible(
+            nemesis.needs, rung, operator_of(system), nodes=nodes, survey=survey
+        )
         or why_unseen(system, nemesis)
         for kind, nemesis in nemeses.items()
     }
@@ -230,13 +274,24 @@ def operator_of(system: System) -> Operator | None:
 
 
 def why_impossible(
-    needs: Capabilities, rung: str, operator: Operator | None = None, *, nodes: int
+    needs: Capabilities,
+    rung: str,
+    operator: Operator | None = None,
+    *,
+    nodes: int,
+    survey: Survey | None = None,
 ) -> str:
-    """Why a rung or an operator can't give what a fault needs; empty if it can."""
+    """Why a rung, an operator or other machines can't give what a fault needs.
+
+    Returns:
+        The reason; empty if they can.
+    """
     if nodes < 2 and needs.network:
         return "a single node has no links (--nodes)"
     if operator is not None:
         return operator.offer().refusal(needs)
+    if survey is not None:
+        return survey.offer(rung, nodes).refusal(needs)
     return (OFFER if rung == "sim" else offer(rung, needs)).refusal(needs)
 
 

@@ -7,6 +7,7 @@ import shlex
 import time
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,7 +29,6 @@ from harness.worlds.world import Setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from harness.faults import Schedule
     from harness.run.controller import Progress
@@ -222,6 +222,11 @@ def execute(
         from harness.worlds.os import attached
 
         return attached.execute(setting, parts.system.operator, make)
+    if parts.survey is not None:
+        from harness.worlds.ssh import world as ssh
+
+        sent = [Path(path) for path in spec.uploads]
+        return ssh.execute(setting, rung, parts.survey, sent, make)
     from harness.worlds.os import world as osworld
 
     return osworld.execute(setting, rung, make)

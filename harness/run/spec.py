@@ -57,6 +57,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
         until_invalid: Judge the history while it grows (`harness.run.monitor`), and end
             the run once it is known to be invalid, whatever may still come.
         until_anomaly: End it at these anomalies only; any if there are none.
+        hosts: The hosts file of machines on which nodes run over SSH; None for here.
+        uploads: Files and folders that nodes need on those machines.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
@@ -86,6 +88,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
     messages: bool = False
     until_invalid: bool = False
     until_anomaly: list[str] = []
+    hosts: str | None = None
+    uploads: list[str] = []
     name: str = ""
 
     @property
@@ -129,6 +133,8 @@ class TestSpec(msgspec.Struct, kw_only=True, omit_defaults=False):
             out += ["--until-anomaly", ",".join(self.until_anomaly)]
         elif self.until_invalid:
             out.append("--until-invalid")
+        for path in self.uploads:
+            out += ["--upload", path]
         out += ["--seed", str(self.seed)]
         for key, text in self.options.items():
             out += ["--set", f"{key}={text}"]
@@ -168,6 +174,7 @@ FLAGS: Mapping[str, str] = {
     "--node-data-mb": "node_data_mb",
     "--node-log-mb": "node_log_mb",
     "--expect": "expect",
+    "--hosts": "hosts",
 }
 """Command line flags of `run` and the fields they set."""
 

@@ -42,6 +42,7 @@ ROOMS = (
     "harness/worlds/os",
     "harness/worlds/os/disk",
     "harness/worlds/sim",
+    "harness/worlds/ssh",
     "harness/history",
     "harness/history/formats",
     "harness/judge",
