@@ -7,6 +7,7 @@ takes requests, and passes them on to the leader.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -64,6 +65,7 @@ role, leader = "follower", None
 heard_s = time.monotonic()
 commit = applied = 0
 registers, results = {}, {}  # results: index -> who waits for it
+replicating = {}  # of the leader: peer -> what sends it the log
 following = {}  # of the leader: peer -> [next index, match index]
 news = asyncio.Event()
 
@@ -124,7 +126,7 @@ async def campaign():
             # What older terms left is committed with an entry of this one (5.4.2).
             disk.save(after=len(disk.log), entries=[[term, None]])
             for peer in node.peers:
-                asyncio.ensure_future(replicate(peer, term))
+                replicating[peer] = asyncio.ensure_future(replicate(peer, term))
 
 
 @node.background
@@ -180,10 +182,8 @@ async def replicate(peer, term):
         else:
             following[peer][0] = max(0, next_ - 1 - len(disk.log) // 20)
         if answer.get("fits") and following[peer][0] >= len(disk.log):
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(news.wait(), HEARTBEAT_S)
-            except TimeoutError:
-                pass
 
 
 def acknowledged():
