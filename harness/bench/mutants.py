@@ -37,6 +37,7 @@ from harness.bench.trials import (
 )
 from harness.campaign.carrying import discard
 from harness.campaign.coverage import Coverage
+from harness.campaign.engine import HERE
 from harness.errors import UsageError
 from harness.registry import nearest
 from harness.run.asking import ALL_FAULTS
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from harness.campaign.engine import Engine
     from harness.campaign.executor import Pursuit
     from harness.campaign.outcome import Outcome
 
@@ -349,6 +351,7 @@ def measure(
     results: Path,
     show: Callable[[str], None],
     tell: Callable[[str], None],
+    engine: Engine = HERE,
 ) -> Tried:
     """Put the mutants on trial, `jobs` at a time, and store the record.
 
@@ -381,7 +384,14 @@ def measure(
         for case in tried.cases
     ]
     tried.interrupted = hold(
-        turns, discard, jobs, LIMIT_S[world], show=show, tell=tell, note=note
+        turns,
+        discard,
+        jobs,
+        LIMIT_S[world],
+        show=show,
+        tell=tell,
+        note=note,
+        engine=engine,
     )
     tried.record, tried.path = store(
         place,

@@ -8,16 +8,15 @@ result. `hold` carries them out and adds each result to its row of the table, an
 from __future__ import annotations
 
 import datetime
-import functools
 import json
 import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from harness.campaign.engine import HERE
 from harness.campaign.executor import pursue
 from harness.campaign.experiment import Experiment
-from harness.campaign.processes import Processes
 from harness.errors import HarnessError, SplitbrainError
 from harness.host import interrupts, release
 from harness.host.documents import making_room
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from harness.campaign.engine import Engine
     from harness.campaign.executor import Pursuit
     from harness.campaign.outcome import Outcome
     from harness.host.interrupts import Interrupts
@@ -127,6 +127,7 @@ def hold(
     show: Callable[[str], None],
     tell: Callable[[str], None],
     note: Callable[[Outcome], object] | None = None,
+    engine: Engine = HERE,
 ) -> str:
     """Hold all trials, `jobs` at a time; their results go to their rows.
 
@@ -138,6 +139,7 @@ def hold(
         show: Called with a line for each trial that was held.
         tell: Called with a clause after each run.
         note: Called with the outcome of each run.
+        engine: Where runs are carried out.
 
     Returns:
         How many were held when a stop signal came; empty if none did.
@@ -152,9 +154,7 @@ def hold(
     with (
         scratch_folder("splitbrain-bench-") as scratch,
         interrupts.noted() as stop,
-        Processes(
-            functools.partial(carry_out, scratch), jobs, limit_s=limit_s
-        ) as executor,
+        engine.executor(carry_out, scratch, jobs, limit_s=limit_s) as executor,
     ):
         stop.listen(executor.cancel, executor.kill)
         pursuits = (

@@ -6,6 +6,9 @@
     executor.py    Executor, pursue: many experiments, and series of them, side by side
     coverage.py    Coverage: how often each fault of all the runs bit
     processes.py   Processes: the executor of this machine
+    engine.py      Engine: where experiments are carried out, and which are possible
+    choosing.py    the engine that `--executor` names
+    cluster/       the engine of many machines, by way of Dask
     seeds.py       sweeps of seeds in the simulator
     suite.py       suites of expected outcomes, from YAML
     torture.py     what tests of others ask for, in keywords, and what they are told

@@ -89,6 +89,11 @@ def keep(
     return with_cost(outcome, begun)
 
 
+def keep_packed(results: Path, experiment: Experiment) -> Outcome:
+    """As `keep`; the folder of a run that came out as expected is packed."""
+    return keep(results, experiment, packs=True)
+
+
 def discard(
     scratch: Path,
     experiment: Experiment,

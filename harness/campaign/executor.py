@@ -62,6 +62,10 @@ class Executor(Protocol):
         """
         ...
 
+    def kill(self) -> None:
+        """As `cancel`, but end experiments under way at once, without outcomes."""
+        ...
+
 
 def pursue(
     executor: Executor, pursuits: Iterable[Pursuit[R]], jobs: int

@@ -15,7 +15,6 @@ budget has time for that.
 from __future__ import annotations
 
 import datetime
-import functools
 import math
 import shlex
 import shutil
@@ -29,13 +28,14 @@ import msgspec
 
 from harness.campaign import carrying, replay
 from harness.campaign.coverage import Coverage
+from harness.campaign.engine import HERE
 from harness.campaign.executor import pursue
 from harness.campaign.experiment import steps_of
 from harness.campaign.exploration import counterfactuals
 from harness.campaign.exploration.search import Search, searching
 from harness.campaign.exploration.signatures import look
 from harness.campaign.exploration.space import Space
-from harness.campaign.processes import Processes
+from harness.campaign.processes import cpu_jobs
 from harness.campaign.shrinking.conclusion import Conclusion, conclude
 from harness.campaign.shrinking.recorded import shrink_recorded
 from harness.campaign.shrinking.shelf import Shelf, anomaly_of, failing
@@ -50,6 +50,8 @@ from harness.run.spec import DEFAULTS, TestSpec, usual_nodes
 from harness.run.store import RUN_NAME, RunFolder
 
 if TYPE_CHECKING:
+    from harness.campaign.engine import Engine
+    from harness.campaign.executor import Executor
     from harness.campaign.experiment import Experiment
     from harness.campaign.exploration.counterfactuals import Counterfactual
     from harness.campaign.exploration.search import Failure
@@ -78,11 +80,12 @@ ERRORS_MAX = 5
 with all of them."""
 
 
-def carry_out(results: Path, scratch: Path, experiment: Experiment) -> Outcome:
+def carry_out(place: Path, experiment: Experiment) -> Outcome:
     """Carry out an experiment for a search, which looks at it closely.
 
-    In the os world the folders of failures are kept below `results`. In the simulator
-    it is cheaper to run them again, so a run ends as soon as it is convicted.
+    In the os world the folders of failures are kept below `place`. In the simulator it
+    is cheaper to run them again, so a run ends as soon as it is convicted, and leaves
+    nothing there.
 
     Raises:
         UsageError: The run is impossible.
@@ -90,8 +93,8 @@ def carry_out(results: Path, scratch: Path, experiment: Experiment) -> Outcome:
         KeyboardInterrupt: A simulated run was interrupted.
     """
     if experiment.spec.world == "sim":
-        return carrying.discard(scratch, experiment, look, hasty=True)
-    return carrying.keep(results, experiment, look, failures_only=True)
+        return carrying.discard(place, experiment, look, hasty=True)
+    return carrying.keep(place, experiment, look, failures_only=True)
 
 
 @dataclass
@@ -252,6 +255,7 @@ class Exploration:
         runs: Runs after which none begins; None for no such bound.
         show: Called after each run.
         tell: Called with a clause while failures are shrunk.
+        engine: Where runs are carried out; failures are shrunk on this machine.
 
     Raises:
         UsageError: `results` can't be written.
@@ -268,6 +272,7 @@ class Exploration:
         runs: int | None,
         show: Show,
         tell: Tell,
+        engine: Engine = HERE,
     ) -> None:
         self.space = space
         self._jobs = jobs
@@ -275,6 +280,7 @@ class Exploration:
         self._runs = runs
         self._show = show
         self._tell = tell
+        self._engine = engine
         self._begun = 0
         now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
         name = space.spec.folder_name
@@ -295,18 +301,21 @@ class Exploration:
         explored = self.explored
         self._start_s = time.monotonic()
         with scratch_folder("splitbrain-explore-") as scratch:
-            carries = functools.partial(carry_out, explored.folder / "runs", scratch)
+            is_simulated = self.space.spec.world == "sim"
+            place = scratch if is_simulated else explored.folder / "runs"
             try:
-                with Processes(carries, self._jobs) as executor:
+                with self._engine.executor(carry_out, place, self._jobs) as executor:
                     self._search(executor)
                 explored.kept = self._distinct()
                 self.store()  # what follows takes a while, and may fail
-                closer, is_simulated = self._closer(), self.space.spec.world == "sim"
+                closer = self._closer()
                 if is_simulated:
                     self._run_again(closer)
                 self._shrink(closer)
                 if is_simulated:
-                    with Processes(carries, self._jobs) as executor:
+                    with self._engine.executor(
+                        carry_out, place, self._jobs
+                    ) as executor:
                         self._leave_out(closer, executor)
             except KeyboardInterrupt:
                 explored.interrupted = True
@@ -331,7 +340,7 @@ class Exploration:
         if latest.is_symlink() and not latest.exists():
             latest.unlink(missing_ok=True)
 
-    def _search(self, executor: Processes) -> None:
+    def _search(self, executor: Executor) -> None:
         searches = (
             searching(self.explored.search, self._goes_on, self._note)
             for _ in range(self._jobs)
@@ -430,7 +439,7 @@ class Exploration:
                     frozenset({first.failure.fingerprint}),
                     shelf,
                     budget_s=max(budget_s / 2, until_s - time.monotonic()),
-                    jobs=self._jobs,
+                    jobs=self._jobs if self._engine is HERE else cpu_jobs(),
                     tell=self._tell,
                 )
                 first.shrunk = conclude(shrunk, recorded.outcome, shelf, self._tell)
@@ -440,7 +449,7 @@ class Exploration:
             if shrunk.ended == "interrupted":
                 raise KeyboardInterrupt
 
-    def _leave_out(self, closer: list[list[Kept]], executor: Processes) -> None:
+    def _leave_out(self, closer: list[list[Kept]], executor: Executor) -> None:
         """Run the smallest experiments without each of their faults."""
         some = [together[0] for together in closer if together[0].smallest]
         pursuits = (

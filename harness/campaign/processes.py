@@ -141,8 +141,8 @@ class Processes(Executor):
         for worker in self._workers:
             worker.ask()
 
+    @override
     def kill(self) -> None:
-        """As `cancel`, but end experiments under way at once, without outcomes."""
         self._cancelled = self._submitted
         for worker in self._workers:
             worker.kill()
@@ -306,6 +306,11 @@ class Worker:
         self._process.close()
         self.pipe.close()
         return ": ".join([str(apart.Died(self.task, code)), *words[-1:]])
+
+
+def cpu_jobs() -> int:
+    """How many runs go side by side on this machine: one per two cores."""
+    return max(1, (os.cpu_count() or 1) // 2)
 
 
 def is_alone() -> bool:

@@ -6,14 +6,13 @@ byte. (Real runs of many seeds are rows of a suite: `harness.campaign.suite`.)
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from harness.campaign.carrying import discard
+from harness.campaign.engine import HERE
 from harness.campaign.executor import pursue
-from harness.campaign.processes import Processes
 from harness.errors import HarnessError
 from harness.host.scratch import scratch_folder
 from harness.run import assembling
@@ -21,13 +20,17 @@ from harness.run import assembling
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from harness.campaign.engine import Engine
     from harness.campaign.executor import Pursuit
     from harness.campaign.experiment import Experiment
     from harness.campaign.outcome import Outcome
 
 
 def sweep(
-    experiment: Experiment, seeds: Iterable[int], jobs: int = 1
+    experiment: Experiment,
+    seeds: Iterable[int],
+    jobs: int = 1,
+    engine: Engine = HERE,
 ) -> Iterator[Outcome]:
     """Simulate an experiment with every seed, `jobs` at a time.
 
@@ -43,7 +46,7 @@ def sweep(
     next_one = 0
     with (
         scratch_folder("splitbrain-sim-") as scratch,
-        Processes(functools.partial(discard, scratch), jobs) as executor,
+        engine.executor(discard, scratch, jobs) as executor,
     ):
         pursuits = (once(experiment.with_seed(seed)) for seed in seeds)
         try:

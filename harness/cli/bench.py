@@ -27,12 +27,12 @@ MUTANTS, SEARCH, SHRINK = "mutants", "search", "shrink"
 """Names that make `bench` measure one thing alone; OF_MUTANTS are their options."""
 
 MUTANT_BUDGET_S = 60.0
-OF_MUTANTS = ("world", "budget", "protocol", "jobs", "foreign")
+OF_MUTANTS = ("world", "budget", "protocol", "jobs", "foreign", "executor")
 IDLE = {
     None: OF_MUTANTS,
     MUTANTS: ("quick",),
-    SEARCH: ("foreign",),
-    SHRINK: ("world", "foreign"),
+    SEARCH: ("foreign", "executor"),
+    SHRINK: ("world", "foreign", "executor"),
 }
 """What is measured alone -> options that would change nothing."""
 
@@ -94,8 +94,12 @@ def alone(names: Sequence[str]) -> str | None:
     "For mutants: the systems of examples/foreign, with their bugs and without; "
     "--protocol names one of them."
 ))  # fmt: skip
-@number("--jobs", JOBS, default=1, help=(
-    "For mutants, search and shrink: trials, or runs, side by side; default 1."
+@number("--jobs", JOBS, help=(
+    "For mutants, search and shrink: trials, or runs, side by side; default 1, or what "
+    "the workers of a cluster can do."
+))  # fmt: skip
+@click.option("--executor", default="local", metavar="WHERE", help=(
+    "For mutants: where runs are carried out, local or dask://HOST:PORT."
 ))  # fmt: skip
 @RESULTS
 @AS_JSON
@@ -108,7 +112,8 @@ def bench(
     budget: float | None,
     protocol: str | None,
     foreign: bool,
-    jobs: int,
+    jobs: int | None,
+    executor: str,
     results: Path,
     as_json: bool,
 ) -> int:
@@ -152,7 +157,7 @@ def bench(
             budget_s=budget,
             repeat=repeat or 1,
             quick=quick,
-            jobs=jobs,
+            jobs=jobs or 1,
             results=results,
             show=show,
         )
@@ -160,6 +165,7 @@ def bench(
         return 0 if shrunk.meets_target else 1
     from harness.bench import foreign as foreign_systems
     from harness.bench import mutants, search
+    from harness.campaign.choosing import engine_of
 
     heartbeat = Heartbeat(f"bench {measured}", enabled=not as_json)
     told: Tried | Compared | ForeignTried
@@ -171,7 +177,7 @@ def bench(
                 budget_s=budget,
                 repeat=repeat,
                 quick=quick,
-                jobs=jobs,
+                jobs=jobs or 1,
                 results=results,
                 show=show,
                 tell=heartbeat.tell,
@@ -181,22 +187,24 @@ def bench(
                 protocol,
                 budget_s=budget or MUTANT_BUDGET_S,
                 repeat=repeat or 1,
-                jobs=jobs,
+                jobs=jobs or 1,
                 results=results,
                 show=show,
                 tell=heartbeat.tell,
             )
         else:
-            told = mutants.measure(
-                protocol,
-                world=world,
-                budget_s=budget or MUTANT_BUDGET_S,
-                repeat=repeat or 1,
-                jobs=jobs,
-                results=results,
-                show=show,
-                tell=heartbeat.tell,
-            )
+            with engine_of(executor, results, "", complain) as engine:
+                told = mutants.measure(
+                    protocol,
+                    world=world,
+                    budget_s=budget or MUTANT_BUDGET_S,
+                    repeat=repeat or 1,
+                    jobs=jobs or engine.jobs or 1,
+                    results=results,
+                    show=show,
+                    tell=heartbeat.tell,
+                    engine=engine,
+                )
         say(json.dumps(told.record) if as_json else told.text())
         if told.interrupted:
             complain(f"interrupted: {told.interrupted}")

@@ -9,16 +9,23 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from harness.cli.flags import COUNT, JOBS, RESULTS, fault_words, number
+from harness.cli.flags import COUNT, EXECUTOR, JOBS, PLACE, fault_words, number
 from harness.cli.terminal import complain, interrupted, say
-from harness.errors import EXIT_INVALID, EXIT_UNKNOWN, EXIT_VALID, HarnessError
+from harness.errors import (
+    EXIT_INVALID,
+    EXIT_UNKNOWN,
+    EXIT_VALID,
+    HarnessError,
+    UsageError,
+)
 from harness.host import interrupts, program
 from harness.visible import visible_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from harness.campaign.explore import Explored, Kept
+    from harness.campaign.explore import Exploration, Explored, Kept
+    from harness.cli.flags import Place
 
 BUDGET_S = 60.0
 """Seconds for runs, if neither they nor runs are given."""
@@ -31,10 +38,11 @@ WITHOUT_MAX = 6
 def flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """The flags of `explore` that only runs have."""
     for flag in (
-        RESULTS,
+        PLACE,
+        EXECUTOR,
         number("--seed", help="Every choice comes from it; default: random."),
-        number("--jobs", JOBS, default=1, show_default=True, help=(
-            "Runs side by side."
+        number("--jobs", JOBS, help=(
+            "Runs side by side; default: 1, or what the workers of a cluster can do."
         )),
         number("--runs", COUNT, help="Runs after which none begins."),
         click.option(
@@ -63,9 +71,10 @@ def explore_by_runs(
     options: Mapping[str, str],
     budget_s: float | None,
     runs: int | None,
-    jobs: int,
+    jobs: int | None,
     seed: int | None,
-    results: Path,
+    executor: str,
+    results: Place,
     as_json: bool,
 ) -> int:
     """Explore SYSTEM by runs; print what was found, and return the status.
@@ -74,6 +83,13 @@ def explore_by_runs(
         UsageError: It can't be explored; says why.
         HarnessError: No run could be made, or something can't be stored.
     """
+    from harness.campaign.choosing import engine_of
+
+    if results.store and not results.store.startswith("file:"):
+        raise UsageError(
+            f"--results {results.store}: failures are made smaller on this machine, so "
+            "name a folder of it"
+        )
     if budget_s is None and runs is None:
         budget_s = BUDGET_S
     exploration: Exploration | None = None
@@ -88,17 +104,19 @@ def explore_by_runs(
             space = space_of(
                 system, workload, mutant, fault_words(nemesis), world, nodes, options
             )
-            exploration = Exploration(
-                space,
-                random.randrange(10**6) if seed is None else seed,
-                results,
-                jobs=jobs,
-                budget_s=budget_s,
-                runs=runs,
-                show=lambda explored: line.tell(progress(explored)),
-                tell=line.tell,
-            )
-            explored = exploration.run()
+            with engine_of(executor, results.path, results.store, complain) as engine:
+                exploration = Exploration(
+                    space,
+                    random.randrange(10**6) if seed is None else seed,
+                    results.path,
+                    jobs=jobs or engine.jobs or 1,
+                    budget_s=budget_s,
+                    runs=runs,
+                    show=lambda explored: line.tell(progress(explored)),
+                    tell=line.tell,
+                    engine=engine,
+                )
+                explored = exploration.run()
         except KeyboardInterrupt:
             return interrupted("interrupted before it began", as_json=as_json)
         except HarnessError:

@@ -16,13 +16,14 @@ from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+    from harness.cli.flags import Place
 
 EXHAUSTIVE_NODES = 3
 EXHAUSTIVE_OPS = 2
 OF_CORES = ("depth", "crashes", "copies", "timeouts", "ops")
 """Options that only --exhaustive has a use for, and those that it has none for."""
-OF_RUNS = ("nemesis", "world", "runs", "jobs", "seed", "results")
+OF_RUNS = ("nemesis", "world", "runs", "jobs", "seed", "executor", "results")
 
 
 def refuse_idle(*, exhaustive: bool) -> None:
@@ -67,9 +68,10 @@ def explore(
     nemesis: Sequence[str],
     world: str,
     runs: int | None,
-    jobs: int,
+    jobs: int | None,
     seed: int | None,
-    results: Path,
+    executor: str,
+    results: Place,
     exhaustive: bool,
     depth: int | None,
     crashes: int | None,
@@ -116,6 +118,7 @@ def explore(
             runs=runs,
             jobs=jobs,
             seed=seed,
+            executor=executor,
             results=results,
             as_json=as_json,
         )

@@ -5,6 +5,7 @@ Numbers have a kind with bounds (`harness.options`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,43 @@ def number(
     return click.option(flag, type=Bounded(kind or RUN_NUMBERS[flag][1]), **how)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where results go.
+
+    Attributes:
+        path: A folder of this machine, which is shared with others if `store` says so.
+        store: Where workers of a cluster write run folders, as a URL: that folder
+            (file:), or a store that fsspec knows; empty if they send them.
+    """
+
+    path: Path
+    store: str = ""
+
+
+class PlaceType(click.Path):
+    """The click type of a folder, or the URL of one or of a store."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """The place that a text names; a default is a place already."""
+        if not isinstance(value, str):
+            return value
+        scheme, colon, path = value.partition("://")
+        if not colon:
+            return Place(Path(value))
+        if scheme == "file":
+            if not path.startswith("/"):
+                self.fail(f"{value!r}: write file:// and an absolute path", param, ctx)
+            return Place(Path(path), value)
+        return Place(Path("results"), value)
+
+
+PLACE = click.option("--results", type=PlaceType(), default="results", help=(
+    "Where run folders go; with --executor dask://... also a URL: file:///DIR is a "
+    "folder that all machines share, and others are of fsspec.  [default: results]"
+))  # fmt: skip
 RESULTS = click.option(
     "--results",
     type=click.Path(path_type=Path),
@@ -56,6 +94,9 @@ RESULTS = click.option(
     show_default=True,
     help="Where run folders go.",
 )
+EXECUTOR = click.option("--executor", default="local", metavar="WHERE", help=(
+    "Where runs are carried out: local, or dask://HOST:PORT, a cluster's scheduler."
+))  # fmt: skip
 AS_JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, no progress."
 )

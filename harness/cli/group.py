@@ -36,6 +36,7 @@ from harness.cli.shrink import shrink
 from harness.cli.suite import suite
 from harness.cli.systems import systems
 from harness.cli.terminal import begin, complain, interrupted, say, say_error
+from harness.cli.worker import worker
 from harness.errors import (
     EXIT_HARNESS,
     EXIT_USAGE,
@@ -129,6 +130,7 @@ _COMMANDS = (
     systems,
     hosts,
     doctor,
+    worker,
     bench,
     completion.completion,
 )

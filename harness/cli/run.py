@@ -11,8 +11,9 @@ import click
 from harness.cli.flags import (
     AS_JSON,
     COUNT,
+    EXECUTOR,
     JOBS,
-    RESULTS,
+    PLACE,
     comma_list,
     fault_words,
     key_values,
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.campaign.coverage import Coverage
+    from harness.campaign.engine import Engine
     from harness.campaign.experiment import Experiment
+    from harness.cli.flags import Place
     from harness.run.records import VerdictRecord
     from harness.run.store import RunFolder
 
@@ -52,7 +55,9 @@ if TYPE_CHECKING:
 @number("--ops", help="End after so many client operations.")
 @number("--seed", help="Every choice comes from it; default: random.")
 @number("--seeds", COUNT, default=1, help="Runs from --seed on, till one is invalid.")
-@number("--jobs", JOBS, default=1, show_default=True, help="Runs side by side.")
+@number("--jobs", JOBS, help=(
+    "Runs side by side; default: 1, or what the workers of a cluster can do."
+))  # fmt: skip
 @click.option(
     "--world",
     type=click.Choice(["os", "sim"]),
@@ -115,7 +120,8 @@ if TYPE_CHECKING:
 @click.option("--expect", type=click.Choice(["valid", "invalid"]), help=(
     "Exit 0 when the verdict is this one."
 ))  # fmt: skip
-@RESULTS
+@EXECUTOR
+@PLACE
 @AS_JSON
 def run(
     system: str,
@@ -130,7 +136,7 @@ def run(
     ops: int | None,
     seed: int | None,
     seeds: int,
-    jobs: int,
+    jobs: int | None,
     world: str,
     mutant: str | None,
     network: str,
@@ -149,7 +155,8 @@ def run(
     upload: Sequence[str],
     determinism: bool,
     expect: str | None,
-    results: Path,
+    executor: str,
+    results: Place,
     as_json: bool,
 ) -> int:
     """Run SYSTEM under a workload and faults, and judge it.
@@ -158,6 +165,7 @@ def run(
     """
     import random
 
+    from harness.campaign.choosing import LOCAL, engine_of
     from harness.campaign.experiment import Experiment
     from harness.run import monitor
     from harness.run.assembling import assemble
@@ -198,6 +206,8 @@ def run(
         raise UsageError(
             "--determinism is for --world sim: real processes never repeat to the byte"
         )
+    if executor != LOCAL and seeds == 1:
+        raise UsageError("--executor is for many runs: --seeds")
     written = None if plan is None else read_plan(plan)
     with interrupts.raised():
         try:
@@ -206,11 +216,12 @@ def run(
                 monitor.refuse_unknown(spec, assemble(spec).system.invariants)
             asked = Experiment(spec, written, "" if plan is None else str(plan))
             if determinism:
-                compare_runs(asked, seeds, results, as_json=as_json)
-            if seeds > 1:
-                many = run_simulated_seeds if world == "sim" else run_seeds
-                return many(asked, seeds, jobs, results, as_json=as_json)
-            return run_once(asked, results, as_json=as_json)
+                compare_runs(asked, seeds, results.path, as_json=as_json)
+            if seeds == 1:
+                return run_once(asked, results.path, as_json=as_json)
+            many = run_simulated_seeds if world == "sim" else run_seeds
+            with engine_of(executor, results.path, results.store, complain) as engine:
+                return many(asked, seeds, jobs, results.path, engine, as_json=as_json)
         except KeyboardInterrupt:
             return interrupted("interrupted before it began", as_json=as_json)
 
@@ -274,7 +285,13 @@ def verdict_of(record: VerdictRecord, folder: RunFolder) -> dict[str, Any]:
 
 
 def run_seeds(
-    asked: Experiment, seeds: int, jobs: int, results: Path, *, as_json: bool
+    asked: Experiment,
+    seeds: int,
+    jobs: int | None,
+    results: Path,
+    engine: Engine,
+    *,
+    as_json: bool,
 ) -> int:
     """Carry out several runs, each in a process of its own, until one is not valid."""
     from harness.campaign.suites import results as told_by
@@ -283,6 +300,7 @@ def run_seeds(
     from harness.cli.progress import SeedsLine
     from harness.run.store import RunFolder
 
+    engine.refuse(asked)
     first = asked.spec.seed
     rows = [seed_row(asked, seed) for seed in range(first, first + seeds)]
     line = SeedsLine(seeds, enabled=not as_json)
@@ -295,8 +313,8 @@ def run_seeds(
         line.show(result.outcome)
 
     line.draw()
-    runner = Runner(results, done=show, stop_early=True)
-    found = runner.run(rows, jobs)
+    runner = Runner(results, done=show, engine=engine, stop_early=True)
+    found = runner.run(rows, jobs or engine.jobs or 1)
     line.clear()
     told = [result.as_json() for result in found]
     outcomes = [result.outcome for result in found if result.outcome is not None]
@@ -306,7 +324,7 @@ def run_seeds(
         return interrupted(why, as_json=as_json, seeds=told)
     if last.verdict == "valid":
         last = outcomes[-1]
-    folder = RunFolder(Path(last.folder)) if last.folder else None
+    folder = RunFolder(engine.folder(last)) if last.folder else None
     if as_json:
         record = None if folder is None else folder.verdict()
         kept = {} if folder is None or record is None else verdict_of(record, folder)
@@ -330,7 +348,13 @@ def tell_coverage(coverage: Coverage) -> None:
 
 
 def run_simulated_seeds(
-    asked: Experiment, seeds: int, jobs: int, results: Path, *, as_json: bool
+    asked: Experiment,
+    seeds: int,
+    jobs: int | None,
+    results: Path,
+    engine: Engine,
+    *,
+    as_json: bool,
 ) -> int:
     """Carry out many simulated runs, several a second, until one is not valid.
 
@@ -351,7 +375,9 @@ def run_simulated_seeds(
     coverage = Coverage()
     stopped = False
     try:
-        for outcome in campaign.sweep(asked, range(first, first + seeds), jobs):
+        side_by_side = jobs or engine.jobs or 1
+        every = range(first, first + seeds)
+        for outcome in campaign.sweep(asked, every, side_by_side, engine):
             found.append(outcome)
             coverage.add(outcome)
             line.show(outcome)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.flags import AS_JSON, BUDGET, JOBS, RESULTS, number
+from harness.cli.flags import AS_JSON, BUDGET, EXECUTOR, JOBS, PLACE, number
 from harness.cli.progress import Heartbeat, ProgressLine
 from harness.cli.terminal import complain, say
 from harness.errors import UsageError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harness.campaign.suites.rows import Row
     from harness.campaign.suites.running import Standing
     from harness.campaign.suites.tonight import Ended, Tonight
+    from harness.cli.flags import Place
 
 UNDER_WAY_MAX = 3
 
@@ -34,7 +35,11 @@ def _tell_schema(context: click.Context, _: click.Parameter, asked: bool) -> Non
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@number("--jobs", JOBS, help="Runs side by side; default: one per two cores.")
+@number("--jobs", JOBS, help=(
+    "Runs side by side; default: one per two cores, or what the workers of a cluster "
+    "can do."
+))  # fmt: skip
+@EXECUTOR
 @number("--budget", BUDGET, metavar="TIME", help=(
     "How long the night may take: 90, 20m, 8h. What rows leave of it goes to rows that "
     "explore, or to more seeds. Default: the suite's, or as long as its rows need."
@@ -74,7 +79,7 @@ def _tell_schema(context: click.Context, _: click.Parameter, asked: bool) -> Non
     callback=_tell_schema,
     help="Print the JSON schema of suite files, for editors.",
 )
-@RESULTS
+@PLACE
 @AS_JSON
 def suite(
     file: Path,
@@ -89,42 +94,50 @@ def suite(
     junit_unknown: str,
     summary: Path | None,
     only_list: bool,
-    results: Path,
+    executor: str,
+    results: Place,
     as_json: bool,
 ) -> int:
     """Run every row of a suite, and exit with 0 when all came out as expected.
 
     FILE is YAML, or the name of a suite that comes with splitbrain: quick.
     """
+    from harness.campaign.choosing import engine_of
     from harness.campaign.suites import known as knowns
     from harness.campaign.suites import reading
     from harness.campaign.suites.tonight import Tonight
 
     asked = reading.load(reading.find(file))
     entries = [] if known is None else knowns.load(known)
-    night = Tonight(asked, reading.chosen(asked, only), results, only, budget)
-    if baseline is not None:
-        night.compare_with(baseline)
-    if resume:
-        night.resume()
-    if only_list:
-        say(json.dumps(night.listing) if as_json else listed(night))
-        return 0
     for path in filter(None, (junit, summary)):
         make_room(path)
-    for remark in night.remarks:
-        complain(remark)
-    with interrupts.noted():  # the runner hears them, and its results are printed
-        night.carry_out(jobs, Told(asked.name, as_json=as_json))
-        ended = night.ended(entries)
-        tell(night, ended, Out(junit, junit_unknown, summary, as_json=as_json))
-        if (told := night.tidy()) and not as_json:
-            say(told)
-        if night.interrupted:
-            done = sum(bool(result.outcomes) for result in ended.results)
-            complain(f"interrupted: {done} of {len(night.rows)} rows were run")
-            complain(f"go on with: {program.called()} suite {file} --resume")
-        return ended.status
+    with engine_of(executor, results.path, results.store, complain) as engine:
+        rows = reading.chosen(asked, only)
+        night = Tonight(asked, rows, results.path, only, budget, engine)
+        if baseline is not None:
+            night.compare_with(baseline)
+        if resume:
+            night.resume()
+        if only_list:
+            say(json.dumps(night.listing) if as_json else listed(night))
+            return 0
+        for remark in night.remarks:
+            complain(remark)
+        with interrupts.noted():  # the runner hears them, and its results are printed
+            night.carry_out(jobs, Told(asked.name, as_json=as_json))
+            ended = night.ended(entries)
+            tell(night, ended, Out(junit, junit_unknown, summary, as_json=as_json))
+            engine.publish(night.folder, f"suites/{night.folder.name}")
+            if (told := night.tidy()) and not as_json:
+                say(told)
+            if night.interrupted or night.lost:
+                done = sum(bool(result.outcomes) for result in ended.results)
+                how = "interrupted" if night.interrupted else "cut off"
+                complain(f"{how}: {done} of {len(night.rows)} rows were run")
+                complain(f"go on with: {program.called()} suite {file} --resume")
+            if night.lost:
+                raise night.lost
+            return ended.status
 
 
 class Told:

@@ -64,6 +64,7 @@ ROOMS = (
     "harness/campaign",
     "harness/campaign/shrinking",
     "harness/campaign/exhaustive",
+    "harness/campaign/cluster",
     "harness/campaign/exploration",
     "harness/campaign/suites",
     "harness/bench",

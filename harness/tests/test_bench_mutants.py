@@ -35,6 +35,7 @@ IDLE = (
     ("--protocol", "zab"),
     ("--jobs", "2"),
     ("--foreign",),
+    ("--executor", "dask://127.0.0.1:8786"),
 )
 """Options of `bench` that only mutants have a use for, with values."""
 

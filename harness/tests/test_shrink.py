@@ -117,6 +117,10 @@ class Synthetic(Executor):
     def cancel(self) -> None:
         self._answers.clear()
 
+    @override
+    def kill(self) -> None:
+        self._answers.clear()
+
 
 def lab_of(
     executor: Executor, notes: Notes | None = None, budget_s: float = 600.0

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.campaign import engine
 from harness.campaign.experiment import Experiment
 from harness.campaign.outcome import Finding, Outcome
 from harness.campaign.suites import (
@@ -243,7 +244,7 @@ class Pretended:
 def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that take ten seconds each, by a clock that only they move."""
     monkeypatch.setattr(Pretended, "now_s", 0.0)
-    monkeypatch.setattr(running, "Processes", Pretended)
+    monkeypatch.setattr(engine.HERE, "executor", Pretended)
     monkeypatch.setattr(time, "monotonic", lambda: Pretended.now_s)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from harness.campaign.engine import Engine
     from harness.campaign.explore import Explored
     from harness.campaign.suites.rows import Row
 
@@ -55,6 +56,7 @@ def search(
     seconds: float,
     results: Path,
     jobs: int,
+    engine: Engine,
     tell: Callable[[str], None] = lambda _: None,
 ) -> RowResult:
     """Search for failures as a row asks for it.
@@ -85,6 +87,7 @@ def search(
         runs=None,
         show=lambda explored: tell(f"{explored.search.tally.runs} runs"),
         tell=tell,
+        engine=engine,
     )
     try:
         with interrupts.raised():

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import msgspec
 
 from harness import registry
+from harness.campaign.engine import HERE
 from harness.campaign.suites import naming
 from harness.campaign.suites.results import RowResult, condition
 from harness.campaign.suites.rows import SEED_MAX, Row
@@ -30,12 +31,13 @@ from harness.host.documents import Mark, Marks, Route
 from harness.options import Duration, Whole
 from harness.registry import nearest
 from harness.run import asking, monitor
-from harness.run.assembling import assemble, moments, refuse_absent_disks
+from harness.run.assembling import assemble, moments
 from harness.systems import mutants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from harness.campaign.engine import Engine
     from harness.run.assembling import Parts
     from harness.run.spec import TestSpec
 
@@ -576,11 +578,11 @@ def _route(text: str) -> Route:
 # Whether rows can be run.
 
 
-def check(suite: Suite, rows: Sequence[Row]) -> list[RowResult]:
+def check(suite: Suite, rows: Sequence[Row], engine: Engine = HERE) -> list[RowResult]:
     """Check that the run of each of a suite's rows is possible, before any is run.
 
     Returns:
-        A skipped result for each row that this machine lacks something for: the program
+        A skipped result for each row that the machines lack something for: the program
         or library of its system, or the disks that its faults need.
 
     Raises:
@@ -590,7 +592,7 @@ def check(suite: Suite, rows: Sequence[Row]) -> list[RowResult]:
     for row in rows:
         source = suite.sources[row.name]
         try:
-            _check_row(row)
+            _check_row(row, engine)
         except NotInstalledError as lack:
             absent.append(RowResult(row, absent=str(lack)))
         except _Misplaced as problem:
@@ -607,8 +609,8 @@ class _Misplaced(Exception):  # noqa: N818  # it never leaves this module
         self.route = route
 
 
-def _check_row(row: Row) -> None:
-    """Raises _Misplaced or NotInstalledError unless the row can be run here."""
+def _check_row(row: Row, engine: Engine) -> None:
+    """Raises _Misplaced or NotInstalledError unless the row can be run."""
 
     def blame(route: Route, act: Callable[P, T], *given: P.args, **no: P.kwargs) -> T:
         try:
@@ -632,8 +634,13 @@ def _check_row(row: Row) -> None:
     if row.mutant is not None:
         title = registry.find("system", system).name
         blame(("mutant",), mutants.find, title, row.mutant)
-    spec: TestSpec = blame((), row.experiment, 0).spec
-    parts: Parts = blame((), assemble, spec)
+    experiment = blame((), row.experiment, 0)
+    spec: TestSpec = experiment.spec
+    try:
+        parts: Parts = blame((), assemble, spec)
+    except NotInstalledError:  # here; another machine may have it
+        blame((), engine.refuse, experiment)
+        return
     if row.until_anomaly:
         invariants = parts.system.invariants
         blame(("until_anomaly",), monitor.refuse_unknown, spec, invariants)
@@ -644,7 +651,7 @@ def _check_row(row: Row) -> None:
             blame(("shows", name), naming.refuse_unknown_figure, spec, parts, name)
     if row.plan is not None:
         blame(("plan",), _check_plan, row)
-    refuse_absent_disks(spec, parts)
+    blame((), engine.refuse, experiment)
 
 
 def _check_plan(row: Row) -> None:

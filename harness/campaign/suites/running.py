@@ -11,8 +11,6 @@ of it goes to more seeds of those that are to be valid.
 from __future__ import annotations
 
 import datetime
-import functools
-import os
 import shutil
 import time
 from collections import deque
@@ -20,14 +18,15 @@ from dataclasses import dataclass, field, replace
 from random import SystemRandom
 from typing import TYPE_CHECKING
 
-from harness.campaign.carrying import keep
+from harness.campaign.carrying import keep, keep_packed
 from harness.campaign.coverage import Coverage
+from harness.campaign.engine import HERE
 from harness.campaign.executor import pursue
 from harness.campaign.outcome import Outcome
-from harness.campaign.processes import Processes
 from harness.campaign.suites import journal, planning
 from harness.campaign.suites.reading import duration_s
 from harness.campaign.suites.results import RowResult
+from harness.errors import HarnessError
 from harness.host import interrupts
 from harness.host.documents import making_room
 from harness.run.store import RUN_NAME, point
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from harness.campaign.engine import Engine
     from harness.campaign.executor import Pursuit
     from harness.campaign.suites.journal import Journal
     from harness.campaign.suites.rows import Row
@@ -99,10 +99,13 @@ class Runner:
             their outcomes are dropped.
         night: What there is to know beside the rows.
         show: Called about once a second with how far it is.
+        engine: Where runs are carried out.
 
     Attributes:
         interrupted: Whether a stop signal came.
         coverage: How often the faults of all runs bit.
+        lost: How the engine failed, so that what was left was not run; None if it did
+            not.
     """
 
     def __init__(
@@ -113,8 +116,11 @@ class Runner:
         stop_early: bool = False,
         night: Night | None = None,
         show: Callable[[Standing], None] = lambda _: None,
+        engine: Engine = HERE,
     ) -> None:
         self.interrupted = False
+        self.lost: HarnessError | None = None
+        self._engine = engine
         self.coverage = Coverage()
         self._results = results
         self._done = done
@@ -149,12 +155,12 @@ class Runner:
             more: Whether time that is left goes to more seeds.
         """
         self._rows = len(rows)
-        carry_out = functools.partial(
-            keep, self._results, packs=self._night.journal is not None
-        )
+        carry_out = keep if self._night.journal is None else keep_packed
         with (
             interrupts.noted() as stop,
-            Processes(carry_out, jobs, tick=self._tick) as executor,
+            self._engine.executor(
+                carry_out, self._results, jobs, tick=self._tick
+            ) as executor,
         ):
 
             def interrupt() -> None:
@@ -162,20 +168,28 @@ class Runner:
                 executor.cancel()
 
             stop.listen(interrupt, executor.kill)
-            for _, result in pursue(executor, self._pursuits(rows, more=more), jobs):
-                if result is None or (self._stopping and not self.interrupted):
-                    continue
-                name = result.row.name
-                is_more = name in self._found
-                if is_more:
-                    result = merged(self._found[name], result)
-                self._found[name] = result
-                if self._stop_early and result.verdict != "valid":
-                    self._stopping = True
-                    executor.cancel()
-                if not is_more or result.verdict != "valid":
-                    self._done(result)
+            pursuits = self._pursuits(rows, more=more)
+            try:
+                for _, result in pursue(executor, pursuits, jobs):
+                    if result is None or (self._stopping and not self.interrupted):
+                        continue
+                    if self._note(result):
+                        self._stopping = True
+                        executor.cancel()
+            except HarnessError as lost:
+                self.lost = lost
         return [self._found[row.name] for row in rows if row.name in self._found]
+
+    def _note(self, result: RowResult) -> bool:
+        """Take in a result; whether it ends the other runs, too."""
+        name = result.row.name
+        is_more = name in self._found
+        if is_more:
+            result = merged(self._found[name], result)
+        self._found[name] = result
+        if not is_more or result.verdict != "valid":
+            self._done(result)
+        return self._stop_early and result.verdict != "valid"
 
     def _pursuits(
         self, rows: Sequence[Row], *, more: bool
@@ -360,8 +374,3 @@ def suite_folder(results: Path, name: str) -> Path:
 def fresh_seed() -> int:
     """A seed from the system's chance."""
     return SystemRandom().randrange(FRESH_SEED_MAX)
-
-
-def cpu_jobs() -> int:
-    """How many runs go side by side on this machine: one per two cores."""
-    return max(1, (os.cpu_count() or 1) // 2)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from harness.campaign.engine import HERE
+from harness.campaign.processes import cpu_jobs
 from harness.campaign.suites import (
     baseline,
     exploring,
@@ -27,6 +29,7 @@ from harness.errors import (
     EXIT_UNKNOWN,
     EXIT_USAGE,
     EXIT_VALID,
+    HarnessError,
     UsageError,
 )
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.campaign.coverage import Coverage
+    from harness.campaign.engine import Engine
     from harness.campaign.suites.journal import Done
     from harness.campaign.suites.known import Entry
     from harness.campaign.suites.nights import Night
@@ -111,9 +115,11 @@ class Tonight:
         results: The results folder.
         only: The words by which the rows were chosen; None for all.
         budget_s: How long it may take; None for as long as it needs.
+        engine: Where runs are carried out.
         remarks: Sentences for whoever started it.
         folder: Where its journal and index are; made when it begins.
         interrupted: Whether a stop signal came.
+        lost: How the engine failed; None if it did not.
 
     Raises:
         UsageError: A row asks for the impossible.
@@ -124,14 +130,16 @@ class Tonight:
     results: Path
     only: str | None = None
     budget_s: float | None = None
+    engine: Engine = HERE
     remarks: list[str] = field(default_factory=list)
     folder: Path = field(default_factory=Path)
     interrupted: bool = False
+    lost: HarnessError | None = None
 
     def __post_init__(self) -> None:
         if self.budget_s is None:
             self.budget_s = self.suite.budget_s
-        self._absent = reading.check(self.suite, self.rows)
+        self._absent = reading.check(self.suite, self.rows, self.engine)
         self._former = nights.former(self.results, self.suite.name)
         self._seeds = {
             row.name: planning.first_seed(row, self._former, running.fresh_seed)
@@ -216,7 +224,7 @@ class Tonight:
         diary = journal.Journal(self.folder)
         try:
             self._begin(diary)
-            self._run(jobs or running.cpu_jobs(), diary, watching)
+            self._run(jobs or self.engine.jobs or cpu_jobs(), diary, watching)
         finally:
             diary.close()
 
@@ -245,6 +253,7 @@ class Tonight:
             self.results,
             done=watching.ended,
             show=watching.standing,
+            engine=self.engine,
             night=running.Night(
                 seeds=self._seeds,
                 budget_s=self.budget_s,
@@ -262,7 +271,7 @@ class Tonight:
         self.coverage = runner.coverage
         shares_s = exploring.shares_s(searches, runner.left_s)
         for row, share_s in zip(searches, shares_s, strict=True):
-            if runner.interrupted:
+            if runner.interrupted or runner.lost:
                 break
             result = exploring.search(
                 row,
@@ -270,13 +279,15 @@ class Tonight:
                 share_s,
                 self.results,
                 jobs,
+                self.engine,
                 functools.partial(watching.searching, row),
             )
             runner.interrupted = bool(result.interrupted)
             self.found.append(result)
             watching.ended(result)
         self.interrupted = runner.interrupted
-        if not self.interrupted:
+        self.lost = runner.lost
+        if not self.interrupted and not self.lost:
             diary.write(journal.Line(kind="ended", at_s=round(runner.spent_s, 3)))
 
     def tidy(self) -> str:
