@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -199,8 +200,8 @@ def run(
         mutant=mutant,
         network=network,  # type: ignore[arg-type]  # click has checked the choice
         expect=expect,  # type: ignore[arg-type]  # click has checked the choice
-        hosts=hosts,
-        uploads=list(upload),
+        hosts=hosts and os.path.abspath(hosts),
+        uploads=[os.path.abspath(path) for path in upload],
     )
     if determinism and world != "sim":
         raise UsageError(

@@ -117,7 +117,7 @@ def serve(
     put_guardian_above(shelf, run, read_fd)
     status = 1
     try:
-        book = Ledger(shelf, run)
+        book = Ledger(shelf, run, order["rung"])
         ours, theirs = socket.socketpair()
         limits, agent_pid = Limits(**order["limits"]), os.getpid()
         if os.fork() == 0:
@@ -329,6 +329,11 @@ class Agent:
 
     def _begin(self) -> dict[str, Any]:
         """Make the nodes' folders, choose ports, and have relays listen."""
+        if other := ledger.disturbing(self._shelf, self._run, self._order["rung"]):
+            raise OSError(
+                f"run {other} is under way here, and nftables would cut links of both "
+                "(one run at a time, or --network proxy for both)"
+            )
         for node in self._nodes:
             folder = self._shelf.node(self._run, node)
             (folder / "data").mkdir(parents=True)

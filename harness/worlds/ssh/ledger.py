@@ -37,16 +37,17 @@ class Ledger:
     Args:
         shelf: The folder on this host.
         run: The run's name.
+        rung: Its network, "nft" or "proxy".
     """
 
-    def __init__(self, shelf: Shelf, run: str) -> None:
+    def __init__(self, shelf: Shelf, run: str, rung: str) -> None:
         shelf.ledgers.mkdir(parents=True, exist_ok=True)
         self.path = shelf.ledgers / f"{run}.jsonl"
         self._fd = os.open(
             self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
         )
         _sync_folder(shelf.ledgers)
-        self.note({"agent": identity(os.getpid())})
+        self.note({"agent": identity(os.getpid()), "rung": rung})
 
     def note(self, entry: dict[str, Any]) -> None:
         """Write an entry; returns once it is on the disk."""
@@ -73,6 +74,18 @@ def _started(pid: int) -> str:
 def left(shelf: Shelf) -> list[str]:
     """The runs whose agents are gone and whose ledgers are still there."""
     return [path.stem for path in sorted(shelf.ledgers.glob("*.jsonl")) if _dead(path)]
+
+
+def disturbing(shelf: Shelf, run: str, rung: str) -> str:
+    """A run under way here that can't go on beside this one; empty if there is none.
+
+    What nftables cuts is cut between machines, whichever run the nodes are of.
+    """
+    for path in sorted(shelf.ledgers.glob("*.jsonl")):
+        rungs = {rung, *(e["rung"] for e in _entries(path) if "rung" in e)}
+        if path.stem != run and "nft" in rungs and not _dead(path):
+            return path.stem
+    return ""
 
 
 def _dead(path: Path) -> bool:

@@ -260,10 +260,21 @@ def execute(
 
     Returns:
         Why the run failed, or an empty text.
+
+    Raises:
+        KeyboardInterrupt: A stop signal came before the world was there.
     """
 
     async def main() -> None:
-        world = await SshWorld.create(setting, rung, survey, sent, interrupts)
+        loop = asyncio.get_running_loop()
+        making = loop.create_task(
+            SshWorld.create(setting, rung, survey, sent, interrupts)
+        )
+        interrupts.listen(lambda: loop.call_soon_threadsafe(making.cancel))
+        try:
+            world = await making
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
         conducted = make(world)
         world.note = conducted.note
         world.note("hosts", setting.nodes, *world.told())
