@@ -66,8 +66,16 @@ class Mirror:
         folder = self._folder / "nodes" / node
         return folder / inner if folder.is_dir() else None
 
-    def changed(self, node: str) -> Iterator[tuple[str, int, bytes, bool]]:
-        """The files here that the host has not: name, mode, a piece, whether first."""
+    def changed(self, node: str, there: str) -> Iterator[tuple[str, int, bytes, bool]]:
+        """The files here that the host has not: name, mode, a piece, whether first.
+
+        Settings that a system has written name folders of the run: in a text, the path
+        of the run folder becomes the one on the host.
+
+        Args:
+            node: Whose files.
+            there: The run folder on the host.
+        """
         folder = self._folder / "nodes" / node
         for path in sorted(folder.rglob("*")):
             name = str(path.relative_to(folder))
@@ -78,6 +86,8 @@ class Mirror:
             if self._known.get(path) == seen:
                 continue
             for data, first in chunks(path):
+                if first and len(data) == state.st_size and _is_text(data):
+                    data = data.replace(bytes(self._folder), there.encode())
                 yield name, state.st_mode & 0o777, data, first
             self._known[path] = seen
 
@@ -87,6 +97,13 @@ class Mirror:
         for path in [path for path in self._known if path.is_relative_to(data)]:
             del self._known[path]
             path.unlink(missing_ok=True)
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        return "\0" not in data.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def chunks(path: Path) -> Iterator[tuple[bytes, bool]]:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from harness.worlds.ssh.uploads import Upload
 
 UPLOAD_S = 60.0
+SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class HostWarden(Warden):
@@ -82,7 +83,9 @@ class HostWarden(Warden):
         await self._bring(launch)
         node = place.name
         folder = f"{self._begun['folder']}/nodes/{node}"
-        for name, mode, data, fresh in self._mirror.changed(node):
+        for name, mode, data, fresh in self._mirror.changed(
+            node, self._begun["folder"]
+        ):
             await self._put(folder, name, mode, data, fresh=fresh)
         there = replace(
             place, data_dir=Path(folder, "data"), log_path=Path(folder, "log")
@@ -112,6 +115,8 @@ class HostWarden(Warden):
             self._uploaded(word, launch.cwd) or self._moved(word) for word in others
         ]
         env[RUN_VARIABLE] = self._run
+        # Programs of systems are often where the shells of users don't look.
+        env.setdefault("PATH", f"{self._begun['path']}:{SYSTEM_PATH}")
         return Launch([first, *words], env, Path(folder))
 
     def _moved(self, text: str) -> str:
@@ -131,9 +136,8 @@ class HostWarden(Warden):
 
     async def _bring(self, launch: Launch) -> None:
         """Upload what the launch needs and the host has not."""
-        first = str(launch.argv[0]) if launch.argv else ""
-        if uploads.is_program_to_upload(first):
-            program = uploads.upload(Path(first))
+        for word in filter(uploads.is_program_to_upload, map(str, launch.argv)):
+            program = uploads.upload(Path(word))
             if program not in self._sent:
                 self._sent.append(program)
         wanted = [each for each in self._sent if each.digest not in self._there]

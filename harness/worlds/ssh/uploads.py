@@ -28,6 +28,12 @@ SYSTEM_FOLDERS = ("/bin", "/etc", "/lib", "/lib64", "/opt", "/sbin", "/usr")
 """Programs in these are the machine's own, so hosts have theirs."""
 
 _ROOT = Path(__file__).parents[3]
+_FOLDERS = (
+    "harness/host",
+    "harness/worlds",
+    "harness/systems/programs",
+    "reference_impls",
+)
 
 
 @dataclass(frozen=True)
@@ -95,11 +101,12 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def is_program_to_upload(word: str) -> bool:
-    """Whether a command's first word is a file here that hosts hardly have."""
+    """Whether a command's word is a program here that hosts hardly have."""
     path = Path(word)
     return (
         path.is_absolute()
         and path.is_file()
+        and os.access(path, os.X_OK)
         and not any(path.is_relative_to(folder) for folder in SYSTEM_FOLDERS)
         and not is_python(word)
     )
@@ -123,12 +130,13 @@ def named_in(words: Sequence[str], cwd: Path | None) -> Iterator[Path]:
 def code() -> tuple[str, bytes]:
     """Our own code for hosts, as a tar file, and its digest.
 
-    It is what the agent, the keeper and the reference nodes are made of; files that
-    import more than the standard library lie there unused.
+    It is what the agent, the keeper, the reference nodes and the programs beside nodes
+    of others are made of. What imports more than the standard library is of no use
+    there, unless the host has it.
     """
-    folders = ("harness/host", "harness/worlds", "reference_impls")
-    files = [_ROOT / "harness" / f"{n}.py" for n in ("__init__", "errors", "override")]
-    for folder in folders:
+    alone = ("__init__", "errors", "override", "systems/__init__")
+    files = [_ROOT / "harness" / f"{name}.py" for name in alone]
+    for folder in _FOLDERS:
         for path in sorted((_ROOT / folder).rglob("*")):
             kept = path.suffix in {".py", ".bin"} and "tests" not in path.parts
             if kept and path.is_file():
