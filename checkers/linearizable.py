@@ -19,11 +19,13 @@ Choices:
   order. Of many broken keys those that broke first are explained.
 - Zones, which decide our own workloads, take all keys at once. Many short keys are
   tried all at once (`together`). Other keys are decided one after the other, or, if
-  they are long, shared among `processes`.
+  they are long, shared among `processes`, or among other machines (`Limits.helpers`).
 """
 
 from __future__ import annotations
 
+import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from checkers.linearizability import looks, orders
@@ -51,11 +53,18 @@ from harness.verdict import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 
     from checkers.linearizability.accesses import Column
+    from checkers.linearizability.calls import KeyCalls
+    from checkers.linearizability.judge import Common
     from checkers.linearizability.specification import Model
     from harness.history import History
+
+ALONE_S = 5.0
+"""How long keys are judged before the others are given to helpers."""
+SHARES_EACH = 4
+"""Shares for each helper; with one, all would wait for whoever has the hard keys."""
 
 NOTHING_TO_DO = {
     "algorithm": "none",
@@ -190,6 +199,9 @@ class LinearizableChecker:
             ledger.take_settled(choice, settled)
         todo = [item for item in keys.items() if not common.settles(item[1])]
         todo.sort(key=lambda item: len(item[1]))
+        if budget.limits.helpers is not None and budget.limits.memory_mb is None:
+            self.share_out(history, todo, judge, common, ledger)
+            return
         count = how_many([len(calls) for _, calls in todo], budget.limits)
 
         def share(n: int, part: Ledger) -> Ledger:
@@ -202,6 +214,65 @@ class LinearizableChecker:
             return
         for part in in_processes(lambda n: share(n, ledger.empty()), count):
             ledger.add(part)
+
+    def share_out(
+        self,
+        history: History,
+        todo: Sequence[tuple[Hashable, KeyCalls]],
+        judge: Judge,
+        common: Common,
+        ledger: Ledger,
+    ) -> None:
+        """Judge keys, and give those to helpers that are not done soon.
+
+        It would take longer to send the history than to decide most keys.
+        """
+        budget = judge.budget
+        helpers, limits = budget.limits.helpers, without_helpers(budget)
+        assert helpers is not None
+        brief = Limits(min(ALONE_S, limits.time_s or ALONE_S))
+        trying = replace(judge, budget=Budget(brief))
+        left = []
+        for key, calls in todo:
+            judged = trying.judge(key, calls, common)
+            if judged.limit:
+                left.append(key)
+            else:
+                ledger.take([judged], budget)
+        count = min(len(left), SHARES_EACH * helpers.count)
+        shares = [left[n::count] for n in range(count)]
+        work = functools.partial(self.part, limits=without_helpers(budget))
+        for part in helpers.each(work, history, shares) if shares else ():
+            ledger.add(part)
+
+    def part(
+        self, history: History, keys: Sequence[Hashable], limits: Limits
+    ) -> Ledger:
+        """What comes of some of the keys, whichever process has the history."""
+        budget = Budget(limits)
+        ledger = Ledger(Explainer(history, self.model), self.explain_plan)
+        judge = Judge(
+            self.model, self.algorithm, self.compiled, budget, self.explain_plan
+        )
+        try:
+            found = partition(history, self.model, set(keys), budget)
+        except LimitExceeded as limit:
+            ledger.limit = str(limit)
+            return ledger
+        common = judge.common(found)
+        for choice, settled in judge.settled(found, common):
+            ledger.take_settled(choice, settled)
+        for key, calls in found.items():
+            if not common.settles(calls):
+                ledger.take([judge.judge(key, calls, common)], budget)
+        return ledger
+
+
+def without_helpers(budget: Budget) -> Limits:
+    """The limits of whoever goes on by itself."""
+    time_s = budget.limits.time_s
+    left_s = None if time_s is None else max(0.0, time_s - budget.seconds())
+    return Limits(left_s, budget.limits.memory_mb)
 
 
 def initial_text(text: str) -> str:

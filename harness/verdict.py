@@ -11,7 +11,7 @@ import enum
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from harness.errors import UsageError
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import networkx as nx
 
     from harness.history import History, Op
+
+Subject = TypeVar("Subject")
+Share = TypeVar("Share")
+Done = TypeVar("Done")
 
 
 class Verdict(enum.IntEnum):
@@ -170,6 +174,31 @@ class CheckResult:
         return out
 
 
+class Helpers(Protocol):
+    """Other machines that take shares of a check's work.
+
+    Attributes:
+        count: How many shares are worked on at a time.
+    """
+
+    count: int
+
+    def each(
+        self,
+        work: Callable[[Subject, Share], Done],
+        about: Subject,
+        of: Sequence[Share],
+    ) -> Iterator[Done]:
+        """What `work(about, share)` comes to for each share, as they are done.
+
+        All are pickled, `about` once.
+
+        Raises:
+            HarnessError: A share could not be worked on.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Limits:
     """Resources a check may use; past them it answers UNKNOWN with what it proved.
@@ -177,10 +206,12 @@ class Limits:
     Attributes:
         time_s: Wall-clock seconds for the whole check; None for no limit.
         memory_mb: Megabytes of resident memory the check may add; None for no limit.
+        helpers: Who takes a share of the work if there is much; None for nobody.
     """
 
     time_s: float | None = None
     memory_mb: int | None = None
+    helpers: Helpers | None = None
 
 
 class Checker(Protocol):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from harness.campaign.executor import Executor
+    from harness.verdict import Helpers
 
 CarryOut = Callable[[Path, Experiment], Outcome]
 """Carries out an experiment; a folder that is kept goes below the path.
@@ -61,6 +62,10 @@ class Engine(Protocol):
             tick: Called about once a second while experiments are under way.
         """
         ...
+
+    def helpers(self) -> Helpers | None:
+        """Those that take shares of a check's work; None if nobody does."""
+        return None
 
     def refuse(self, experiment: Experiment) -> None:
         """See that an experiment is possible, before any is carried out.

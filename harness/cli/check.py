@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.flags import AS_JSON, MEGABYTES, SECONDS, key_values, number
-from harness.cli.terminal import say
+from harness.cli.terminal import complain, say
 from harness.errors import UsageError
 from harness.host import interrupts
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from harness.judge.check import FileResult
     from harness.judge.explain import Explained, Explanations
-    from harness.verdict import Limits
+    from harness.verdict import Helpers, Limits
 
 
 @click.command()
@@ -53,6 +55,10 @@ if TYPE_CHECKING:
 ))  # fmt: skip
 @number("--time-limit", SECONDS, help="Seconds; then the verdict is unknown.")
 @number("--memory-limit", MEGABYTES, help="Megabytes; then unknown.")
+@click.option("--executor", default="local", metavar="WHERE", help=(
+    "Where keys are judged that take long: local, or dask://HOST:PORT, a cluster's "
+    "scheduler; for --checker linearizable."
+))  # fmt: skip
 @AS_JSON
 @interrupts.raised()
 def check(
@@ -69,6 +75,7 @@ def check(
     explain: Path | None,
     time_limit: float | None,
     memory_limit: int | None,
+    executor: str,
     as_json: bool,
 ) -> int:
     """Judge recorded histories: JSON lines, Jepsen's EDN, or logs; .gz as they are.
@@ -108,12 +115,28 @@ def check(
         raise UsageError("- is standard input, which can be read once")
     limits = Limits(time_limit, memory_limit)
 
+    if executor != "local" and checker != "linearizable":
+        raise UsageError(
+            f"--executor is for --checker linearizable, which judges keys one by one; "
+            f"{checker} judges on this machine"
+        )
+
+    held = contextlib.ExitStack()  # in the child, which ends without closing it
+
+    def helpers() -> Helpers | None:
+        if executor == "local":
+            return None
+        from harness.campaign.choosing import engine_of
+
+        engine = engine_of(executor, Path("results"), "", complain)
+        return held.enter_context(engine).helpers()
+
     def make_judge() -> Callable[[str], FileResult]:
         return checking.judge_of(
             checker,
             given,
             form,
-            limits,
+            dataclasses.replace(limits, helpers=helpers()),
             independent=independent,
             vacuous=Verdict.parse(vacuous),
         )

@@ -3,6 +3,7 @@
     cluster.py     Cluster: the engine that `--executor dask://HOST:PORT` names
     executor.py    ClusterExecutor: experiments sent to workers, outcomes as they come
     workers.py     Workers: who is there, of which version, and who can do what
+    helping.py     ClusterHelpers: shares of a check, for workers
     work.py        what a worker of Dask is asked to do
     runner.py      the process beside a worker that carries experiments out
     parcels.py     run folders, sent home or to a store

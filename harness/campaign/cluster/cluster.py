@@ -11,6 +11,7 @@ from distributed import Client
 
 from harness.campaign.cluster import parcels
 from harness.campaign.cluster.executor import ClusterExecutor, Homes
+from harness.campaign.cluster.helping import ClusterHelpers
 from harness.campaign.cluster.workers import (
     AHEAD,
     CONNECT_S,
@@ -65,6 +66,10 @@ class Cluster(Engine):
         is_shared = bool(self._shared) and here.is_relative_to(self._shared)
         homes = Homes(here, str(here) if is_shared else "", self._store)
         return ClusterExecutor(self._workers, carry_out, homes, jobs, limit_s, tick)
+
+    @override
+    def helpers(self) -> ClusterHelpers:
+        return ClusterHelpers(self._workers)
 
     @override
     def refuse(self, experiment: Experiment) -> None:

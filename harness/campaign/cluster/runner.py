@@ -60,10 +60,14 @@ class Bench:
 
     Args:
         scratch: Its folder.
+
+    Attributes:
+        subject: What the last share of a check was about, by its name.
     """
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
+        self.subject: tuple[str, object] | None = None
         self._processes: Processes | None = None
         self._for: tuple[CarryOut, Path, float | None] | None = None
 
@@ -131,6 +135,24 @@ def carry_out(
         executor.submit(Experiment.decode(experiment))
         [(_, outcome)] = executor.as_completed()
     return b"" if outcome is None else outcome.encode()
+
+
+def work_on(bench: Bench, name: str, subject: bytes | None, task: bytes) -> object:
+    """Work on a share of a check.
+
+    Args:
+        bench: This runner's.
+        name: The name of what it is about.
+        subject: That, pickled; None if it is the same as the last time.
+        task: (work, share), pickled.
+    """
+    if subject is not None:
+        bench.subject = name, pickle.loads(subject)  # noqa: S301  # the worker sent it
+    assert bench.subject is not None
+    assert bench.subject[0] == name
+    work, share = pickle.loads(task)  # noqa: S301  # as above
+    done: object = work(bench.subject[1], share)
+    return done
 
 
 def why_not(_: Bench, experiment: bytes) -> tuple[str, bool]:

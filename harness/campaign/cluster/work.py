@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
-from distributed import get_worker
+from distributed import Status, get_worker
 
 from harness.campaign.cluster import parcels, runner
 from harness.campaign.experiment import Experiment
@@ -90,10 +90,12 @@ class Runner:
 
     Attributes:
         doing: Its present work: campaign and number, if it is an experiment.
+        knows: The name of the subject that it has worked on last, if there was one.
     """
 
     def __init__(self) -> None:
         self.doing: tuple[str, int] | None = None
+        self.knows = ""
         self._pipe: Connection[bytes, bytes]
         self._pipe, theirs = multiprocessing.Pipe()
         # The same modules as this process has, whatever folder it was started in.
@@ -212,13 +214,7 @@ RUNNERS = Runners()
 
 def carry_out(request: Request) -> Answer:
     """Carry out an experiment, and see to it that its folder is kept."""
-    worker, key = get_worker(), get_worker().get_current_task()
-
-    def wanted() -> bool:
-        # Dask forgets a task if its client cancels it, or is gone.
-        task = worker.state.tasks.get(key)
-        return task is not None and task.state not in {"cancelled", "released"}
-
+    worker, wanted = get_worker(), is_wanted()
     doing = request.campaign, request.number
     if RUNNERS.is_ended(*doing):
         return Answer(b"")
@@ -244,6 +240,48 @@ def carry_out(request: Request) -> Answer:
             break
     experiment = Experiment.decode(request.experiment)
     return Answer(Outcome.failed(experiment, why).encode())
+
+
+def judge_share(name: str, subject: bytes, task: bytes) -> object:
+    """Work on a share of a check (`harness.verdict.Helpers`).
+
+    Args:
+        name: The name of what it is about, which no other subject has.
+        subject: What it is about, pickled.
+        task: (work, share), pickled.
+    """
+    wanted = is_wanted()
+    for _ in range(TRIES):
+        try:
+            with RUNNERS.one() as one:
+                sent = None if one.knows == name else subject
+                work = functools.partial(
+                    runner.work_on, name=name, subject=sent, task=task
+                )
+                done = one.do(work, wanted)
+                one.knows = name
+                return done
+        except Gone:
+            if not wanted():
+                return None
+    raise HarnessError(f"{TRIES} runners of worker {get_worker().address} died of it")
+
+
+def is_wanted() -> Callable[[], bool]:
+    """Whether the task of this thread is still wanted, to be asked from time to time.
+
+    Dask forgets a task if its client cancels it, or is gone; and a worker closes if its
+    scheduler is gone, which waits for its threads.
+    """
+    worker, key = get_worker(), get_worker().get_current_task()
+
+    def wanted() -> bool:
+        if worker.status not in {Status.running, Status.paused}:
+            return False
+        task = worker.state.tasks.get(key)
+        return task is not None and task.state not in {"cancelled", "released"}
+
+    return wanted
 
 
 def brought(told: bytes, request: Request) -> Answer:

@@ -1,0 +1,322 @@
+"""Campaigns on a cluster: a scheduler of Dask and workers, real processes here.
+
+Whatever is killed on the way, verdicts are those of this machine, and nothing is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 60.0
+SUITE = """
+name: mini
+defaults: {world: sim, nemesis: [partition], time_limit_s: 2, rate: 20}
+rows:
+  - {name: one, system: raft, seeds: 8}
+  - {name: two, system: zab, seeds: 4}
+  - name: three
+    system: raft
+    set: {reads: local}
+    expect: invalid
+    seeds: 9
+    time_limit_s: 8
+"""
+LONG = """
+name: long
+rows:
+  - {name: first, system: raft, world: sim, ops: 20, rate: 20, time_limit_s: 2}
+  - {name: second, system: raft, nemesis: [none], nodes: 3, time_limit_s: 90}
+"""
+
+
+def until(holds: Callable[[], object], what: str) -> None:
+    """Wait for a condition."""
+    until_s = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < until_s, f"not in {PATIENCE_S:.0f} s: {what}"
+        time.sleep(0.02)
+
+
+def begin(*words: object, cwd: Path, code: str = "") -> subprocess.Popen[str]:
+    """Start `splitbrain`, after `code` if there is some."""
+    prefix = [sys.executable, "-m", "harness"]
+    if code:
+        code += "; from harness.__main__ import main; main()"
+        prefix = [sys.executable, "-c", f"import sys; {code}"]
+    return subprocess.Popen(
+        [*prefix, *map(str, words)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Status, output and errors of a command, once it has ended."""
+    out, err = process.communicate(timeout=PATIENCE_S * 2)
+    return process.returncode, out, err
+
+
+def below(pid: int) -> list[psutil.Process]:
+    """The processes below one."""
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def is_running(pid: int) -> bool:
+    """Whether a run of real nodes goes on below a worker."""
+    return len(below(pid)) > 8
+
+
+@dataclass
+class Fleet:
+    """A scheduler with workers."""
+
+    folder: Path
+    scheduler: subprocess.Popen[bytes]
+    address: str
+    workers: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def grow(self, code: str = "") -> subprocess.Popen[str]:
+        """Start one more worker."""
+        worker = begin("worker", self.address, "--jobs", 1, cwd=self.folder, code=code)
+        assert worker.stdout is not None
+        line = worker.stdout.readline()
+        assert line.startswith("worker tcp://"), (line, worker.poll())
+        self.workers.append(worker)
+        return worker
+
+    def command(self, *words: object) -> tuple[int, str, str]:
+        """What comes of a command that uses it."""
+        return ended(begin(*words, "--executor", self.address, cwd=self.folder))
+
+    def close(self) -> None:
+        """End all of it."""
+        for worker in self.workers:
+            worker.terminate()
+        for worker in self.workers:
+            worker.communicate(timeout=PATIENCE_S)
+        self.scheduler.terminate()
+        self.scheduler.wait(PATIENCE_S)
+
+
+@contextlib.contextmanager
+def fleet(folder: Path, workers: int) -> Iterator[Fleet]:
+    """A scheduler with so many workers, each of which does one run at a time."""
+    file = folder / "scheduler.json"
+    with (folder / "scheduler.log").open("wb") as log:
+        scheduler = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "dask", "scheduler", "--no-dashboard"),
+                *("--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)),
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    until(file.exists, "a scheduler")
+    address = json.loads(file.read_text())["address"].replace("tcp://", "dask://")
+    made = Fleet(folder, scheduler, address)
+    try:
+        for _ in range(workers):
+            made.grow()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Fleet]:
+    """A scheduler with two workers."""
+    with fleet(tmp_path, 2) as made:
+        yield made
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Fleet]:
+    """A scheduler with one worker."""
+    with fleet(tmp_path, 1) as made:
+        yield made
+
+
+def long_suite(alone: Fleet) -> subprocess.Popen[str]:
+    """A suite whose first row has ended, and whose second is a run of real nodes."""
+    (alone.folder / "long.yaml").write_text(LONG)
+    words = ("suite", "long.yaml", "--executor", alone.address)
+    suite = begin(*words, cwd=alone.folder)
+    assert suite.stdout is not None
+    assert suite.stdout.readline() == "first: valid, as expected\n"
+    until(lambda: is_running(alone.workers[0].pid), "a run of real nodes")
+    return suite
+
+
+def rows_of(results: Path) -> dict[str, dict[str, Any]]:
+    """The rows of the last suite, by name."""
+    data = json.loads((results / "suites/latest/suite.json").read_text())
+    return {row["name"]: row for row in data["rows"]}
+
+
+def test_verdicts_are_those_of_this_machine_though_a_worker_is_killed(
+    two: Fleet, tmp_path: Path
+) -> None:
+    (tmp_path / "mini.yaml").write_text(SUITE)
+    local = ended(begin("suite", "mini.yaml", "--results", "local", cwd=tmp_path))
+    assert local[0] == 0, local
+    suite = begin("suite", "mini.yaml", "--executor", two.address, cwd=tmp_path)
+    victim = two.workers[0].pid
+    folders = tmp_path / "results"
+    until(lambda: list(folders.glob("*-register/*/verdict.json")), "a first run")
+    left = below(victim)
+    assert left, "a worker has a process for runs"
+    os.kill(victim, signal.SIGKILL)
+    status, out, err = ended(suite)
+    assert (status, err) == (0, ""), out
+    until(lambda: not any(process.is_running() for process in left), "no orphans")
+    here, there = rows_of(tmp_path / "local"), rows_of(folders)
+    for name, row in here.items():
+        for what in ("verdict", "anomalies", "ops", "seed", "runs"):
+            assert row[what] == there[name][what], (name, what)
+    for row in there.values():
+        assert (tmp_path / row["run"] / "report.html").exists()
+        assert "splitbrain-worker" not in row["repro"]
+
+
+def test_an_interrupt_ends_runs_and_their_records_are_judged(
+    alone: Fleet, tmp_path: Path
+) -> None:
+    suite, worker = long_suite(alone), alone.workers[0].pid
+    suite.send_signal(signal.SIGINT)
+    status, _, err = ended(suite)
+    assert status == 2
+    assert "interrupted" in err
+    until(lambda: not is_running(worker), "no node is left")
+    rows = rows_of(tmp_path / "results")
+    assert rows["first"]["verdict"] == "valid"
+    assert rows["second"]["verdict"] == "unknown"
+    assert "interrupted after" in rows["second"]["skipped"]
+
+
+def test_runs_end_with_the_command_that_asked_for_them(alone: Fleet) -> None:
+    suite, worker = long_suite(alone), alone.workers[0].pid
+    suite.kill()
+    ended(suite)
+    until(lambda: not is_running(worker), "no node is left")
+    status, out, err = alone.command(
+        *("run", "raft", "--world", "sim", "--seeds", 3, "--seed", 1, "--ops", 20)
+    )
+    assert (status, err) == (0, ""), "the worker goes on"
+    assert "3 of 3 seeds" in out
+
+
+def test_what_was_done_is_kept_when_the_scheduler_dies(
+    alone: Fleet, tmp_path: Path
+) -> None:
+    suite, [worker] = long_suite(alone), alone.workers
+    left = below(worker.pid)
+    alone.scheduler.kill()
+    status, _, err = ended(suite)
+    assert status == 255
+    assert err.startswith("splitbrain: the harness failed: the scheduler at dask://")
+    assert err.count("\n") == 1, err
+    rows = rows_of(tmp_path / "results")
+    assert rows["first"]["verdict"] == "valid"
+    assert rows["second"]["verdict"] == "not run"
+    assert worker.wait(PATIENCE_S) == 255, "a worker ends with its scheduler"
+    until(lambda: not any(process.is_running() for process in left), "no orphans")
+
+
+def test_workers_write_to_a_shared_folder_or_to_a_store(
+    alone: Fleet, tmp_path: Path
+) -> None:
+    (tmp_path / "mini.yaml").write_text(
+        "name: mini\nrows:\n"
+        "- {name: one, system: raft, world: sim, rate: 20, time_limit_s: 2}\n"
+    )
+    shared, store = tmp_path / "shared", tmp_path / "store"
+    status, _, err = alone.command(
+        "suite", "mini.yaml", "--results", f"file://{shared}"
+    )
+    assert (status, err) == (0, "")
+    row = rows_of(shared)["one"]
+    assert Path(row["run"]).is_relative_to(shared)
+    assert (Path(row["run"]) / "report.html").exists()
+    url = f"local://{store}"  # for fsspec a store like others
+    status, _, err = alone.command("suite", "mini.yaml", "--results", url)
+    assert (status, err) == (0, "")
+    [report] = store.glob("raft-register/*/report.html")
+    assert "splitbrain-worker" not in report.read_text()
+    [index] = store.glob("suites/*-mini/suite.json")
+    [told] = json.loads(index.read_text())["rows"]
+    assert told["run"] == f"{url}/raft-register/{report.parent.name}"
+    assert not list((tmp_path / "results").glob("raft-register/*"))
+
+
+def test_searches_use_the_workers(two: Fleet) -> None:
+    words = ("explore", "raft", "--world", "sim", "--runs", 4, "--seed", 1)
+    status, out, err = two.command(*words)
+    assert (status, err) == (0, "")
+    assert "0 distinct failures in 4 runs" in out
+
+
+def test_a_worker_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
+    other = (
+        "from harness.host import release; mine = release.versions(); "
+        "release.versions = lambda: {**mine, 'splitbrain': '0.0.9'}"
+    )
+    with fleet(tmp_path, 0) as made:
+        made.grow(other)
+        status, _, err = made.command("run", "raft", "--world", "sim", "--seeds", 2)
+    assert status == 254
+    assert err.count("\n") == 1
+    assert "worker tcp://127.0.0.1:" in err
+    assert "is splitbrain 0.0.9" in err
+    assert "and this is splitbrain" in err
+
+
+@pytest.mark.parametrize(
+    ("executor", "why"),
+    [
+        ("dask://127.0.0.1:1", "no scheduler of Dask answers at dask://127.0.0.1:1"),
+        ("dask://127.0.0.1", "write dask://HOST:PORT"),
+        ("ray://127.0.0.1:1", "there is no executor 'ray://127.0.0.1:1'"),
+    ],
+)
+def test_an_executor_that_cant_be_had_is_refused_in_a_line(
+    executor: str, why: str, tmp_path: Path
+) -> None:
+    words = ("run", "raft", "--seeds", 2, "--executor", executor)
+    status, out, err = ended(begin(*words, cwd=tmp_path))
+    assert (status, out) == (254, "")
+    assert why in err
+    assert err.count("\n") == 1
+
+
+def test_without_dask_a_line_says_what_to_install(tmp_path: Path) -> None:
+    lacking = "sys.modules['distributed'] = None"
+    for words in (
+        ("worker", "dask://127.0.0.1:1"),
+        ("run", "raft", "--seeds", 2, "--executor", "dask://127.0.0.1:1"),
+    ):
+        status, _, err = ended(begin(*words, cwd=tmp_path, code=lacking))
+        assert status == 254
+        assert "pip install 'splitbrain[cluster]'" in err
+        assert err.count("\n") == 1
