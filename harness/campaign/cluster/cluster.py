@@ -114,7 +114,7 @@ def connected(
     if store:
         parcels.refuse_store(store)
     reach(address)
-    client = Client(dask_address(address), timeout=CONNECT_S, set_as_default=False)
+    client = Client(dask_address(address), timeout=CONNECT_S)
     try:
         yield Cluster(Workers(client, address, tell), results, store)
     finally:
