@@ -96,6 +96,7 @@ class Workers:
         self._refused: set[str] = set()
         self._able: dict[str, dict[Sort, tuple[str, bool]]] = {}
         self._looked_s = -LOOK_S
+        self._refuse_scheduler()
         until_s = time.monotonic() + WORKERS_S
         while not self._threads() and time.monotonic() < until_s:
             time.sleep(0.1)
@@ -189,7 +190,8 @@ class Workers:
                 callback_timeout=ANSWER_S,
             )
         for address, about in abouts.items():
-            why = why_unfit(address, about)
+            versions = about if isinstance(about, Exception) else about.versions
+            why = why_unfit(f"worker {address}", versions)
             if why and is_first:
                 raise UsageError(why)
             if why:
@@ -199,6 +201,21 @@ class Workers:
                 sort = sort_of(about)
                 self.members[address] = Member(address, threads[address], sort)
         return True
+
+    def _refuse_scheduler(self) -> None:
+        """See that the scheduler is of our version: Dask unpickles work there, too.
+
+        Raises:
+            UsageError: It is not.
+        """
+        versions: dict[str, str] | Exception
+        try:
+            with self.scheduler_lost():
+                versions = self.client.run_on_scheduler(release.versions)
+        except (ImportError, AttributeError) as lack:
+            versions = lack
+        if why := why_unfit(f"the scheduler at {self.address}", versions):
+            raise UsageError(why)
 
     def _threads(self) -> dict[str, int]:
         """Address -> how many runs it carries out at a time, of all workers.
@@ -262,22 +279,17 @@ def sort_of(about: About) -> Sort:
     )
 
 
-def why_unfit(address: str, about: About | Exception) -> str:
-    """Why a worker can't be used, as a sentence without its stop; empty if it can."""
-    if isinstance(about, ModuleNotFoundError):
-        return (
-            f"worker {address} has no {about.name}: install splitbrain there, the same "
-            "version as here"
-        )
-    if isinstance(about, Exception):
-        return f"worker {address} can't say what it is: {about}"
-    ours, theirs = told_version(release.versions()), told_version(about.versions)
+def why_unfit(who: str, versions: dict[str, str] | Exception) -> str:
+    """Why a process can't be used, as a sentence without its stop; empty if it can."""
+    if isinstance(versions, ModuleNotFoundError):
+        same = "install splitbrain there, the same version as here"
+        return f"{who} has no {versions.name}: {same}"
+    if isinstance(versions, Exception):
+        return f"{who} can't say what it is: {versions}"
+    ours, theirs = told_version(release.versions()), told_version(versions)
     if ours == theirs:
         return ""
-    return (
-        f"worker {address} is {theirs}, and this is {ours}: install the same version "
-        "on both"
-    )
+    return f"{who} is {theirs}, and this is {ours}: install the same version on both"
 
 
 def told_version(versions: dict[str, str]) -> str:
