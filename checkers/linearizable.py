@@ -25,6 +25,7 @@ Choices:
 from __future__ import annotations
 
 import functools
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,8 @@ if TYPE_CHECKING:
 
 ALONE_S = 5.0
 """How long keys are judged before the others are given to helpers."""
+RETURN_SHARE = 0.1
+"""The part of the time left that is for the way there and back."""
 SHARES_EACH = 4
 """Shares for each helper; with one, all would wait for whoever has the hard keys."""
 
@@ -227,29 +230,39 @@ class LinearizableChecker:
 
         It would take longer to send the history than to decide most keys.
         """
-        budget = judge.budget
-        helpers, limits = budget.limits.helpers, without_helpers(budget)
+        budget, helpers = judge.budget, judge.budget.limits.helpers
         assert helpers is not None
-        brief = Limits(min(ALONE_S, limits.time_s or ALONE_S))
-        trying = replace(judge, budget=Budget(brief))
-        left = []
+        time_s = budget.limits.time_s
+        alone_s = ALONE_S if time_s is None else min(ALONE_S, time_s - budget.seconds())
+        trying, left = replace(judge, budget=Budget(Limits(alone_s))), []
         for key, calls in todo:
             judged = trying.judge(key, calls, common)
             if judged.limit:
                 left.append(key)
             else:
                 ledger.take([judged], budget)
+        until_s = None
+        if time_s is not None:
+            left_s = (time_s - budget.seconds()) * (1 - RETURN_SHARE)
+            until_s = time.time() + left_s
         count = min(len(left), SHARES_EACH * helpers.count)
         shares = [left[n::count] for n in range(count)]
-        work = functools.partial(self.part, limits=without_helpers(budget))
+        work = functools.partial(self.part, until_s=until_s)
         for part in helpers.each(work, history, shares) if shares else ():
             ledger.add(part)
 
     def part(
-        self, history: History, keys: Sequence[Hashable], limits: Limits
+        self, history: History, keys: Sequence[Hashable], until_s: float | None
     ) -> Ledger:
-        """What comes of some of the keys, whichever process has the history."""
-        budget = Budget(limits)
+        """What comes of some of the keys, whichever machine has the history.
+
+        Args:
+            history: What happened.
+            keys: Those to judge.
+            until_s: When to give up, as a time of day, which all machines agree on.
+        """
+        left_s = None if until_s is None else max(0.0, until_s - time.time())
+        budget = Budget(Limits(left_s))
         ledger = Ledger(Explainer(history, self.model), self.explain_plan)
         judge = Judge(
             self.model, self.algorithm, self.compiled, budget, self.explain_plan
@@ -266,13 +279,6 @@ class LinearizableChecker:
             if not common.settles(calls):
                 ledger.take([judge.judge(key, calls, common)], budget)
         return ledger
-
-
-def without_helpers(budget: Budget) -> Limits:
-    """The limits of whoever goes on by itself."""
-    time_s = budget.limits.time_s
-    left_s = None if time_s is None else max(0.0, time_s - budget.seconds())
-    return Limits(left_s, budget.limits.memory_mb)
 
 
 def initial_text(text: str) -> str:
