@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
+README = ROOT / "docs" / "museum.md"
 SUITE = ROOT / "harness" / "suites" / "museum.yaml"
 MARK = re.compile(r"(<!-- museum -->\n).*?(<!-- end of museum -->)", re.DOTALL)
 

@@ -203,10 +203,10 @@ def _listed() -> dict[str, Any]:
 TABLES: dict[str, tuple[str, Callable[[], Iterable[tuple[str, ...]]]]] = {
     "modules": ("ARCHITECTURE.md", modules),
     "names": ("CONTRIBUTING.md", public_names),
-    "systems": ("README.md", systems),
-    "workloads": ("README.md", workloads),
-    "checkers": ("README.md", checkers),
-    "models": ("README.md", models),
+    "systems": ("docs/systems.md", systems),
+    "workloads": ("docs/systems.md", workloads),
+    "checkers": ("docs/checking.md", checkers),
+    "models": ("docs/checking.md", models),
 }
 """Name of a table -> its page, and what makes its header and its rows."""
 

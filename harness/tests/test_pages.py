@@ -41,7 +41,7 @@ def test_no_module_is_without_a_room() -> None:
 
 
 def test_the_table_of_faults_names_all_of_them() -> None:
-    text = (pages.ROOT / "README.md").read_text()
+    text = (pages.ROOT / "docs" / "faults.md").read_text()
     section = text.partition("## What is broken, and how")[2].partition("\n## ")[0]
     first = [line.split("|")[1] for line in section.splitlines() if "| `" in line]
     named = re.findall(r"`([\w-]+)`", " ".join(first))
