@@ -86,9 +86,11 @@ def plug_ins() -> str:
         for entry in entries:
             lines.append(f"### {entry['name']}\n")
             lines.append(f"{cell(entry['summary'])}\n")
-            for verb in ("speaks", "needs"):
-                if named := entry.get(verb):
-                    lines.append(f"It {verb}: {', '.join(named)}.\n")
+            lines += [
+                f"It {verb}: {', '.join(entry[verb])}.\n"
+                for verb in ("speaks", "needs")
+                if entry.get(verb)
+            ]
             if entry["options"]:
                 lines += [
                     "| option | default | what it does | takes |",
