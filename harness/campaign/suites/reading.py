@@ -389,6 +389,9 @@ class _File:
         for key, value in merged.items():
             at: Route = (*route, key) if key in own else ("defaults", key)
             self._put(source, (key,), at, value)
+        if empty := [key for key in ROW_ONLY if key in merged and merged[key] is None]:
+            self._note((*route, empty[0]), f"`{empty[0]}` is empty")
+            return
         faults = merged.pop("faults", None)
         if faults is not None:
             if not isinstance(faults, str) or faults not in profiles:
