@@ -4,11 +4,11 @@ An anomaly names two or three operations; they came about by messages that arriv
 messages that didn't. Reference nodes observe their steps (`Observe`), and those about
 the same transaction, key or term are drawn around the anomaly.
 
-Messages are not recorded. A message is concluded to have arrived from a step that
-nothing else can cause, as a participant's preCommit follows from its coordinator's;
-`MESSAGES` lists such steps. A message is claimed to be lost only if its link was cut
-when it was sent, and the step that it would have caused never came or the step that its
-absence causes did.
+Few runs record messages (`--messages`), and none is needed here: a message is concluded
+to have arrived from a step that nothing else can cause, as a participant's preCommit
+follows from its coordinator's; `MESSAGES` lists such steps. A message is claimed to be
+lost only if its link was cut when it was sent, and the step that it would have caused
+never came or the step that its absence causes did.
 
 Times are the nodes' own, moved to the time of the run with the samples of
 `clocks.jsonl`; a skew between two samples stays.

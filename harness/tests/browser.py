@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Literal, Self
 
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, FloatRect, Locator, Page
 
+AT_REST_TRIES = 50
 PATIENCE_S = 60
 PROBE = Path(__file__).with_name("browser.js")
 
@@ -183,10 +184,21 @@ class Tab:
         a, b = (float(self.hover("rates", x, y)[0].removesuffix(" s")) for x in marks)
         return a - (b - a) / 8, b + (b - a) / 8
 
+    def at_rest(self, selector: str) -> FloatRect:
+        """The box of an element, once two frames leave it as it is."""
+        before = None
+        for _ in range(AT_REST_TRIES):
+            self.settle()
+            size = self.find(selector).bounding_box()
+            assert size is not None
+            if size == before:
+                return size
+            before = size
+        raise AssertionError(f"{selector} never comes to rest: {before}")
+
     def edges(self, canvas: str) -> tuple[float, float, float]:
         """Where a plot's axis begins and ends, and the middle of its height."""
-        size = self.find(f"#{canvas}").bounding_box()
-        assert size is not None
+        size = self.at_rest(f"#{canvas}")
         narrow = self.js("document.body.clientWidth < 720")
         return (60.0 if narrow else 116.0), size["width"] - 10, size["height"] / 2
 

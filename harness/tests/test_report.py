@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import time
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
@@ -752,47 +751,3 @@ def test_numbers_of_any_size_in_a_history_are_drawn(run_dir: Path) -> None:
     with (run_dir / "history.jsonl").open("a") as history:
         history.write(json.dumps({**huge, "f": "read"}) + "\n")
     assert_harmless(page_of(run_dir))
-
-
-# What a browser makes of it
-
-
-def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("no chromium here to open the report with")
-    return found
-
-
-@pytest.mark.parametrize("hostile", [False, True])
-def test_a_browser_runs_the_scripts_without_an_error(
-    run_dir: Path, tmp_path: Path, hostile: bool
-) -> None:
-    report = build(poisoned(run_dir) if hostile else run_dir)
-    done = subprocess.run(
-        [
-            chromium(),
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--enable-logging=stderr",
-            "--virtual-time-budget=3000",
-            "--dump-dom",
-            report.as_uri(),
-        ],
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    dom, log = done.stdout.decode("utf-8", "replace"), done.stderr.decode()
-    if done.returncode or "<html" not in dom:
-        pytest.skip(f"chromium does not run here: {log[-300:]}")
-    assert "CONSOLE" not in log, log
-    # The last script's last deed: the legend is filled in, the plots are shown.
-    assert "ok: it happened" in dom
-    assert 'class="needs-script" hidden' not in dom
