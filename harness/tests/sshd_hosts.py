@@ -1,9 +1,10 @@
 """Machines for tests of nodes over SSH: an SSH server in namespaces for each.
 
-Each machine has network, mounts and process ids of its own, and shares the files. The
-cables lead to a bridge in one more network namespace, in which tests run their
-commands. Nothing of this is to be seen on the machine that tests run on, and all of it
-ends with the servers.
+Each machine has network, mounts and process ids of its own. It sees the programs of
+this machine, and none of our code, of what is installed for users, and of temporary
+files. The cables lead to a bridge in one more network namespace, in which tests run
+their commands. Nothing of this is to be seen on the machine that tests run on, and all
+of it ends with the servers.
 """
 
 from __future__ import annotations
@@ -24,9 +25,16 @@ if TYPE_CHECKING:
 
 UP_S = 20.0
 _SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+_ROOT = Path(__file__).parents[2]
 _SERVE = """
-mount -t tmpfs none /run && mkdir -m 755 /run/sshd && ip link set lo up &&
-read go && exec {sshd} -D -e -f {config}
+set -e
+mount -t tmpfs none /run
+mkdir -m 755 /run/sshd
+cp {folder}/key.pub {folder}/host_key {folder}/sshd.conf /run
+for hidden in {hidden}; do [ ! -d $hidden ] || mount -t tmpfs none $hidden; done
+ip link set lo up
+read go
+exec {sshd} -D -e -f /run/sshd.conf
 """
 
 
@@ -73,7 +81,9 @@ class Machines:
 
     def shelf(self, number: int) -> Path:
         """The folder of splitbrain on a machine."""
-        return self.folder / f"shelf{number}"
+        server = self.servers[number].pid
+        first = Path(f"/proc/{server}/task/{server}/children").read_text().split()[0]
+        return Path(f"/proc/{first}/root/run/shelf")
 
     def processes(self, number: int) -> dict[int, str]:
         """The processes of a machine but its server's first: pid -> its name."""
@@ -104,6 +114,7 @@ def machines(folder: Path, count: int) -> Iterator[Machines]:
     key, host_key = folder / "key", folder / "host_key"
     for path in (key, host_key):
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path))
+    (folder / "sshd.conf").write_text("\n".join(_SETTINGS) + "\n")
     made = Machines(folder / "hosts.yaml", folder)
     try:
         made.hub = _held("unshare", "-n", "sh", "-c", "ip link set lo up; cat")
@@ -116,15 +127,14 @@ def machines(folder: Path, count: int) -> Iterator[Machines]:
         public = host_key.with_suffix(".pub").read_text().split()[:2]
         for number in range(count):
             address, name = f"10.77.0.{number + 1}", chr(ord("a") + number)
-            made.servers.append(_server(folder, address, number))
+            made.servers.append(_server(folder, number))
             _cable(hub, made.servers[-1].pid, address, number)
             known.append(f"{address} {' '.join(public)}")
-            shelf = made.shelf(number)
-            lines.append(f"  - {{name: {name}, address: {address}, folder: {shelf}}}")
+            lines.append(f"  - {{name: {name}, address: {address}}}")
         (folder / "known_hosts").write_text("\n".join(known) + "\n")
         defaults = f"user: root, key: {key}, known_hosts: {folder / 'known_hosts'}"
         python = Path(sys.base_prefix, "bin", "python3")  # without our dependencies
-        usual = f"{defaults}, python: {python}"
+        usual = f"{defaults}, python: {python}, folder: /run/shelf"
         made.file.write_text(
             f"defaults: {{{usual}}}\nhosts:\n" + "\n".join(lines) + "\n"
         )
@@ -142,20 +152,20 @@ def machines(folder: Path, count: int) -> Iterator[Machines]:
             holder.stdin.close()
 
 
-def _server(folder: Path, address: str, number: int) -> subprocess.Popen[bytes]:
-    config = folder / f"sshd{number}.conf"
-    settings = (
-        f"ListenAddress {address}",
-        f"HostKey {folder / 'host_key'}",
-        f"AuthorizedKeysFile {folder / 'key.pub'}",
-        "StrictModes no",
-        "PasswordAuthentication no",
-        "UsePAM no",
-        "PidFile none",
-        "MaxStartups 100",
-    )
-    config.write_text("\n".join(settings) + "\n")
-    script = _SERVE.format(sshd=_SSHD, config=config)
+_SETTINGS = (
+    "HostKey /run/host_key",
+    "AuthorizedKeysFile /run/key.pub",
+    "StrictModes no",
+    "PasswordAuthentication no",
+    "UsePAM no",
+    "PidFile none",
+    "MaxStartups 100",
+)
+
+
+def _server(folder: Path, number: int) -> subprocess.Popen[bytes]:
+    hidden = (_ROOT, Path.home() / ".cache", Path.home() / ".ssh", Path("/tmp"))
+    script = _SERVE.format(sshd=_SSHD, folder=folder, hidden=" ".join(map(str, hidden)))
     apart = ("unshare", "-nmp", "--fork", "--kill-child", "--mount-proc")
     server = _held(*apart, "sh", "-c", script, log=folder / f"sshd{number}.log")
     _until_apart(server.pid)

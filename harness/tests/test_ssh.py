@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
+import sys
+import tarfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +19,11 @@ import yaml
 
 from harness.errors import NotInstalledError, UsageError
 from harness.tests.sshd_hosts import Machines, machines, why_no_hosts
-from harness.worlds.ssh import connecting, hosts
+from harness.worlds.processes import Limits
+from harness.worlds.ssh import connecting, hosts, ledger, uploads
+from harness.worlds.ssh.ledger import Ledger
+from harness.worlds.ssh.mirror import Mirror
+from harness.worlds.ssh.shelf import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -329,3 +336,79 @@ def test_without_asyncssh_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(NotInstalledError, match=r"splitbrain\[ssh\]"):
         connecting.check_installed()
+
+
+def test_nodes_choose_no_file_outside_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "nodes" / "n1").mkdir(parents=True)
+    mirror = Mirror(tmp_path, Limits(1 << 20, 1 << 20))
+
+    def take(name: str, node: str = "n1") -> None:
+        mirror.take({"node": node, "name": name, "data": "eA==", "fresh": False})
+
+    take("data/a/b")
+    assert (tmp_path / "nodes" / "n1" / "data" / "a" / "b").read_text() == "x"
+    for name, node in (
+        ("../n2", "n1"),
+        ("/etc/x", "n1"),
+        ("", "n1"),
+        ("a\0", "n1"),
+        ("log", "n2"),
+        ("log", "../.."),
+    ):
+        take(name, node)
+    files = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {tmp_path / "nodes" / "n1" / "data" / "a" / "b"}
+
+
+def test_what_a_system_wrote_for_a_node_goes_to_the_host_once(tmp_path: Path) -> None:
+    data = tmp_path / "nodes" / "n1" / "data"
+    data.mkdir(parents=True)
+    (data / "conf").write_text(f"dir={data}")
+    (data.parent / "log").write_text("the host's own")
+    mirror = Mirror(tmp_path, Limits(1 << 20, 1 << 20))
+    ((name, _, content, first),) = mirror.changed("n1", "/there")
+    assert (name, content, first) == ("data/conf", b"dir=/there/nodes/n1/data", True)
+    assert not list(mirror.changed("n1", "/there"))
+    (data / "conf").write_text("else")
+    assert [each[2] for each in mirror.changed("n1", "/there")] == [b"else"]
+
+
+def test_a_run_is_kept_from_hosts_where_nftables_cuts_for_another(
+    tmp_path: Path,
+) -> None:
+    shelf = Shelf(tmp_path)
+    Ledger(shelf, "one", "proxy")
+    assert not ledger.disturbing(shelf, "two", "proxy")
+    assert ledger.disturbing(shelf, "two", "nft") == "one"
+    assert not ledger.disturbing(shelf, "one", "nft")
+    assert not ledger.left(shelf), "this process lives, so its run is under way"
+
+
+def test_the_ledger_of_a_dead_agent_is_left(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    Ledger(shelf, "one", "nft")
+    path = tmp_path / "ledgers" / "one.jsonl"
+    told = json.loads(path.read_text())
+    told["agent"]["started"] = "1"  # the pid is another process' now
+    path.write_text(json.dumps(told) + '\n{"torn')
+    assert ledger.left(shelf) == ["one"]
+    assert not ledger.disturbing(shelf, "two", "nft")
+
+
+def test_the_agent_imports_nothing_that_hosts_lack(tmp_path: Path) -> None:
+    _, packed = uploads.code()
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(tmp_path, filter="data")
+    script = (
+        "import sys; sys.path[:] = [p for p in sys.path if 'site-packages' not in p]; "
+        "import harness.worlds.ssh.agent, reference_impls.runtime, "
+        "harness.systems.programs.redis_node; print(harness.__file__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-S", "-c", script],
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert str(tmp_path) in done.stdout, done.stderr

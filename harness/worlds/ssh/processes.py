@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import sys
 from collections import defaultdict
 from dataclasses import replace
@@ -120,8 +121,14 @@ class HostWarden(Warden):
         return Launch([first, *words], env, Path(folder))
 
     def _moved(self, text: str) -> str:
-        """A text with the run folder's path on the host in place of the one here."""
-        return text.replace(str(self._folder), self._begun["folder"])
+        """A text with paths of the host: of the run folder, and of uploads."""
+        moved = {str(self._folder): self._begun["folder"]}
+        for each in self._sent:
+            there = each.there(self._begun["store"], each.path)
+            assert there is not None
+            moved[str(each.path)] = there
+        pattern = "|".join(map(re.escape, sorted(moved, reverse=True)))
+        return re.sub(rf"({pattern})(?![\w.-])", lambda at: moved[at[0]], text)
 
     def _uploaded(self, word: str, cwd: Path | None) -> str | None:
         """A word that names what was uploaded, with the path there; None for others."""
