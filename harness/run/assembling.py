@@ -99,6 +99,9 @@ def prepare(
     scarcity.need_files(files(spec))
     survey = survey_of(spec, parts.system)
     rung = choose_rung(spec, parts.system, survey)
+    if survey is not None and (spec.pcap or spec.messages):
+        what = "--pcap" if spec.pcap else "--messages"
+        raise UsageError(f"{what} is for nodes on this machine (run without --hosts)")
     if spec.pcap and rung.name != SwitchNetwork.rung:
         carries = "streams" if rung.name == ProxyNetwork.rung else "messages"
         needed = "--world os" if rung.name == "sim" else "--network switch"

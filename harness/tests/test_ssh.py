@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from harness.campaign.experiment import Experiment
+from harness.campaign.suite import seed_row
 from harness.errors import NotInstalledError, UsageError
+from harness.run.spec import TestSpec
 from harness.tests.sshd_hosts import Machines, machines, why_no_hosts
 from harness.worlds.processes import Limits
 from harness.worlds.ssh import connecting, hosts, ledger, uploads
@@ -339,14 +342,16 @@ def test_without_asyncssh_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_nodes_choose_no_file_outside_their_folder(tmp_path: Path) -> None:
-    (tmp_path / "nodes" / "n1").mkdir(parents=True)
-    mirror = Mirror(tmp_path, Limits(1 << 20, 1 << 20))
+    folder = tmp_path / "a" / "run"
+    (folder / "nodes" / "n1").mkdir(parents=True)
+    mirror = Mirror(folder, Limits(1 << 20, 1 << 20))
 
     def take(name: str, node: str = "n1") -> None:
         mirror.take({"node": node, "name": name, "data": "eA==", "fresh": False})
 
     take("data/a/b")
-    assert (tmp_path / "nodes" / "n1" / "data" / "a" / "b").read_text() == "x"
+    kept = folder / "nodes" / "n1" / "data" / "a" / "b"
+    assert kept.read_text() == "x"
     for name, node in (
         ("../n2", "n1"),
         ("/etc/x", "n1"),
@@ -356,8 +361,7 @@ def test_nodes_choose_no_file_outside_their_folder(tmp_path: Path) -> None:
         ("log", "../.."),
     ):
         take(name, node)
-    files = {path for path in tmp_path.rglob("*") if path.is_file()}
-    assert files == {tmp_path / "nodes" / "n1" / "data" / "a" / "b"}
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [kept]
 
 
 def test_what_a_system_wrote_for_a_node_goes_to_the_host_once(tmp_path: Path) -> None:
@@ -412,3 +416,10 @@ def test_the_agent_imports_nothing_that_hosts_lack(tmp_path: Path) -> None:
         check=False,
     )
     assert str(tmp_path) in done.stdout, done.stderr
+
+
+def test_runs_of_many_seeds_stay_on_the_hosts() -> None:
+    spec = TestSpec(system="raft", hosts="/etc/hosts.yaml", uploads=["/srv/node"])
+    row = seed_row(Experiment(spec), 7)
+    again = row.experiment(7).spec
+    assert (again.hosts, again.uploads) == (spec.hosts, spec.uploads)

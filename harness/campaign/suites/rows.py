@@ -40,6 +40,8 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             "10m".
         explore: Whether it searches for failures, in the time that is left.
         tags: Words by which `--only` chooses rows.
+        hosts: A file of machines that its nodes run on (docs/hosts.md).
+        uploads: Files that they need there.
     """
 
     name: str
@@ -77,6 +79,8 @@ class Row(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     budget: str | int | float | None = None
     explore: bool = False
     tags: list[str] = []
+    hosts: str | None = None
+    uploads: list[str] = []
 
     @property
     def kinds(self) -> list[str]:

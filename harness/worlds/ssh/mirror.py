@@ -55,6 +55,7 @@ class Mirror:
             cut_back(path, self._limits.log_bytes)
 
     def _path(self, node: str, name: str) -> Path | None:
+        """The file of that name in a node's folder; None if it would lie elsewhere."""
         inner = PurePosixPath(name)
         if (
             inner.is_absolute()
@@ -64,7 +65,8 @@ class Mirror:
         ):
             return None
         folder = self._folder / "nodes" / node
-        return folder / inner if folder.is_dir() else None
+        is_node = len(PurePosixPath(node).parts) == 1 and node != ".."
+        return folder / inner if is_node and folder.is_dir() else None
 
     def changed(self, node: str, there: str) -> Iterator[tuple[str, int, bytes, bool]]:
         """The files here that the host has not: name, mode, a piece, whether first.

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
-from harness.worlds.capabilities import ACTS, CLOCKS, Capabilities, Offer
+from harness.worlds.capabilities import (
+    ACTS,
+    CLOCKS,
+    LINK_FIELDS,
+    Capabilities,
+    Offer,
+)
 from harness.worlds.os import relay
 from harness.worlds.ssh import firewall
 from harness.worlds.ssh.connecting import ask_all, check_installed
@@ -25,6 +31,10 @@ ALIKE = {NFT: "switch", PROXY: "proxy"}
 """The network of one machine that is alike for systems: on the first each node has an
 address by itself; on the second its peers reach it at other addresses."""
 NO_DISKS = "disks of other machines can't be harmed yet (run without --hosts)"
+
+
+STREAMS_ONLY = "nftables cuts links and loses packets (--network proxy does it)"
+FRAMES_ONLY = "that takes nodes on one machine (run without --hosts)"
 
 
 @dataclass(frozen=True)
@@ -89,10 +99,12 @@ class Survey:
         why = self.why_not_nft(nodes) if network == "auto" else "proxy was asked for"
         if not why and ALIKE[NFT] in rungs:
             return NFT, ""
+        if rungs.isdisjoint(ALIKE.values()):
+            raise UsageError("--hosts: nodes of this system run on this machine only")
         if ALIKE[PROXY] not in rungs:
             raise UsageError(
-                "nodes of this system need an address each, so their links can only be "
-                f"cut by nftables: {why or 'it runs on neither network'}"
+                "--hosts: nodes of this system need an address each, so their links "
+                f"can only be cut by nftables, which can't be used: {why}"
             )
         told = (
             ""
@@ -118,7 +130,12 @@ class Survey:
                 ACTS,
                 frozenset(() if why_no_clocks else CLOCKS),
             ),
-            {"clocks": why_no_clocks, "disks": NO_DISKS},
+            {
+                "clocks": why_no_clocks,
+                "disks": NO_DISKS,
+                **dict.fromkeys(relay.FIELDS - firewall.FIELDS, STREAMS_ONLY),
+                **dict.fromkeys(LINK_FIELDS - relay.FIELDS, FRAMES_ONLY),
+            },
         )
 
 
