@@ -213,7 +213,7 @@ def test_reads_of_a_cut_off_leader_are_convicted_on_machines(
 def test_a_command_and_its_folder_are_uploaded(three: Machines, tmp_path: Path) -> None:
     nodes = Path(__file__).parents[2] / "examples" / "nodes" / "python"
     words = (f"launch:python3 {nodes}/abd.py", f"--upload={nodes}")
-    told, _ = run(three, tmp_path, *words, "--nodes=3", "--time-limit=1")
+    told, _ = run(three, tmp_path, *words, "--nodes=4", "--time-limit=1")
     assert told["verdict"] == "valid"
     (stored,) = (three.shelf(0) / "store").iterdir()
     assert (stored / "python" / "abd.py").read_bytes() == (

@@ -259,6 +259,10 @@ class Agent:
             cause = context.get("exception") or RuntimeError(context["message"])
             self._ended.set_exception(cause)
 
+    def _relay_failed(self, failed: asyncio.Future[None]) -> None:
+        if not failed.cancelled() and not self._ended.done():
+            self._ended.set_exception(failed.exception() or RuntimeError("no relay"))
+
     async def _listen(self) -> None:
         """End the agent when nothing was heard for too long."""
         while (silent_s := time.monotonic() - self._heard_s) < SILENCE_S:  # noqa: ASYNC110
@@ -365,8 +369,9 @@ class Agent:
         if self._order["rung"] == "proxy":
             at = {node: Endpoint(host, port) for node, (host, port) in targets.items()}
             self._relay = relay.Relay(self._listeners, at, seed)
+            # From now on the relay is told of every failure on this loop.
             failed = await self._relay.open()
-            failed.add_done_callback(lambda done: done.result())
+            failed.add_done_callback(self._relay_failed)
             return
         table = firewall.table_of(self._run)
         peers = {n: t[0] for n, t in targets.items() if n not in self._nodes}

@@ -122,8 +122,10 @@ class Link:
         try:
             while line := await self._session.reader.readuntil(b"\n"):
                 await self._take(line)
-        except (asyncio.IncompleteReadError, ValueError) as problem:
-            why = "" if isinstance(problem, asyncio.IncompleteReadError) else "garbage"
+        except asyncio.IncompleteReadError:
+            pass
+        except (ValueError, KeyError, TypeError) as problem:
+            why = f"it says what no agent says: {type(problem).__name__}: {problem}"
         except (OSError, asyncssh.Error) as problem:
             why = str(problem)
         why = why or self._session.last_words or "the agent ended"

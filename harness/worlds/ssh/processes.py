@@ -78,10 +78,12 @@ class HostWarden(Warden):
         self._mirror = mirror
         self._sent = list(sent)
         self._there: set[str] = set()
+        self._turn = asyncio.Lock()
 
     @override
     async def start(self, place: NodePlace, launch: Launch) -> int:
-        await self._bring(launch)
+        async with self._turn:  # nodes that start together need the same files
+            await self._bring(launch)
         node = place.name
         folder = f"{self._begun['folder']}/nodes/{node}"
         for name, mode, data, fresh in self._mirror.changed(

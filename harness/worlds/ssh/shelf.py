@@ -43,5 +43,6 @@ class Shelf:
         return self.root / "ledgers"
 
     def remove_run(self, run: str) -> None:
-        """Remove a run's folder, as far as that can be done."""
-        shutil.rmtree(self.run(run), ignore_errors=True)
+        """Remove a run's folder and its unfinished uploads, as far as that goes."""
+        for path in (self.run(run), *(self.root / "store").glob(f"*.{run}")):
+            shutil.rmtree(path, ignore_errors=True)

@@ -7,7 +7,6 @@ hosts, where each agent undoes what it began as soon as this process is gone.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -225,28 +224,26 @@ class SshWorld:
     async def close(self) -> None:
         """End all nodes, bring here what they left, and have each host healed."""
         await self.processes.close()
-        lost: list[HarnessError] = []
-        for link in self._links.values():
-            with _kept(lost):
-                await link.call("end_nodes")
-        for node, link in self._by_node.items():
-            with _kept(lost):
-                told = await link.call("collect", COLLECT_S, node=node)
-                if told["left_out"]:
-                    words = f"{told['left_out']} files of {node} stayed on its host"
-                    self.note("left-out", [node], f"{words}: they are too large", told)
+        ends = await asyncio.gather(
+            *map(self._bring_in, self._links.values()), return_exceptions=True
+        )
         await asyncio.gather(*(link.close() for link in self._links.values()))
-        if lost:
-            raise lost[0]
+        for failure in ends:
+            if failure is not None:
+                raise failure
 
+    async def _bring_in(self, link: Link) -> None:
+        """End the nodes of a host, and bring here what they left.
 
-@contextlib.contextmanager
-def _kept(lost: list[HarnessError]) -> Any:
-    """Keep a failure for later, as there is more to do first."""
-    try:
-        yield
-    except HarnessError as failure:
-        lost.append(failure)
+        Raises:
+            HostError: It can't be asked.
+        """
+        await link.call("end_nodes")
+        for node in (node for node, at in self._by_node.items() if at is link):
+            told = await link.call("collect", COLLECT_S, node=node)
+            if told["left_out"]:
+                words = f"{told['left_out']} files of {node} stayed on its host"
+                self.note("left-out", [node], f"{words}: they are too large", told)
 
 
 def execute(
