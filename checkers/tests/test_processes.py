@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import psutil
 import pytest
 from hypothesis import given, settings
 
+from checkers import linearizable
 from checkers.linearizability import processes
 from checkers.linearizability.models import CasRegister
 from checkers.linearizable import LinearizableChecker
@@ -20,10 +22,13 @@ from checkers.tests.histories import EXAMPLES, histories
 from harness.bench.histories import Shape, generate
 from harness.errors import HarnessError
 from harness.history import History
-from harness.verdict import Limits, Verdict
+from harness.override import override
+from harness.verdict import Helpers, Limits, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
+
+    from harness.verdict import Done, Share, Subject
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="elsewhere one process does everything"
@@ -53,6 +58,50 @@ def test_processes_find_what_one_process_finds(monkeypatch: pytest.MonkeyPatch) 
             assert together.stats.get(name) == alone.stats.get(name)
 
     same()
+
+
+class Elsewhere(Helpers):
+    """Works on shares as another machine would: all of them come and go as bytes."""
+
+    count = 2
+
+    @override
+    def each(
+        self,
+        work: Callable[[Subject, Share], Done],
+        about: Subject,
+        of: Sequence[Share],
+    ) -> Iterator[Done]:
+        for share in of:
+            there = pickle.loads(pickle.dumps((work, about, share)))
+            yield pickle.loads(pickle.dumps(there[0](*there[1:])))
+
+
+def test_helpers_find_what_one_process_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    @settings(max_examples=EXAMPLES // 10)
+    @given(histories("cas-register", keys=3, steps=40))
+    def same(history: History) -> None:
+        checker = LinearizableChecker(CasRegister(), explain_plan=True)
+        alone = checker.check(history, Limits())
+        helped = checker.check(history, Limits(helpers=Elsewhere()))
+        assert helped.verdict is alone.verdict
+        assert sorted(map(str, (a.as_json() for a in helped.anomalies))) == sorted(
+            map(str, (a.as_json() for a in alone.anomalies))
+        )
+        for name in ("calls", "keys", "keys_broken", "algorithms"):
+            assert helped.stats.get(name) == alone.stats.get(name)
+
+    monkeypatch.setattr(linearizable, "ALONE_S", -1.0)
+    same()
+
+
+def test_helpers_keep_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linearizable, "ALONE_S", -1.0)
+    hard = History(generate(Shape("cas-register", 40_000, 200, keys=4)))
+    checker = LinearizableChecker(CasRegister(), compiled="never")
+    result = checker.check(hard, Limits(time_s=0.3, helpers=Elsewhere()))
+    assert result.verdict is Verdict.UNKNOWN
+    assert "time limit" in result.reason
 
 
 def test_limits_hold_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,11 +19,25 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from harness.bench.histories import Shape, generate
+from harness.campaign.cluster import work
+from harness.campaign.cluster.cluster import connected
+from harness.campaign.cluster.workers import Workers
+from harness.campaign.experiment import Experiment
+from harness.campaign.outcome import Outcome
+from harness.errors import NotInstalledError
+from harness.history.formats import jsonl
+from harness.host import release
+from harness.run.doctor import Finding
+from harness.run.spec import TestSpec
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
+ALLOWED = "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"
+"""Sets how many workers may die of a task."""
 SUITE = """
 name: mini
 defaults: {world: sim, nemesis: [partition], time_limit_s: 2, rate: 20}
@@ -121,7 +135,7 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def fleet(folder: Path, workers: int) -> Iterator[Fleet]:
+def fleet(folder: Path, workers: int, allowed_failures: int = 3) -> Iterator[Fleet]:
     """A scheduler with so many workers, each of which does one run at a time."""
     file = folder / "scheduler.json"
     with (folder / "scheduler.log").open("wb") as log:
@@ -130,6 +144,7 @@ def fleet(folder: Path, workers: int) -> Iterator[Fleet]:
                 *(sys.executable, "-m", "dask", "scheduler", "--no-dashboard"),
                 *("--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file)),
             ],
+            env={**os.environ, "PYTHONPATH": str(ROOT), ALLOWED: str(allowed_failures)},
             stdout=log,
             stderr=log,
         )
@@ -275,6 +290,98 @@ def test_searches_use_the_workers(two: Fleet) -> None:
     status, out, err = two.command(*words)
     assert (status, err) == (0, "")
     assert "0 distinct failures in 4 runs" in out
+
+
+def test_keys_that_take_long_are_judged_by_workers(two: Fleet, tmp_path: Path) -> None:
+    ops = list(generate(Shape("cas-register", 2_000, 10, keys=6)))
+    broken = next(op for op in reversed(ops) if op.type == "ok" and op.f == "read")
+    broken.value = 99
+    (tmp_path / "history.jsonl").write_bytes(b"".join(jsonl.write(ops)))
+    words = ("check", "history.jsonl", "--model", "cas-register", "--json")
+    _, here, _ = ended(begin(*words, cwd=tmp_path))
+    at_once = "import checkers.linearizable as c; c.ALONE_S = -1.0"
+    helped = begin(*words, "--executor", two.address, cwd=tmp_path, code=at_once)
+    status, there, err = ended(helped)
+    assert (status, err) == (1, "")
+    ours, theirs = json.loads(here), json.loads(there)
+    for what in ("verdict", "anomalies", "found"):
+        assert ours[what] == theirs[what]
+    assert ours["stats"]["keys"] == theirs["stats"]["keys"] == 6
+    assert any(below(worker.pid) for worker in two.workers), "somebody worked"
+
+
+def end_the_worker(_: Path, experiment: Experiment) -> Outcome:
+    """Carry out an experiment that kills the worker that it was given to."""
+    runner = psutil.Process(os.getppid())
+    worker = runner.parent()
+    assert worker is not None
+    worker.kill()
+    return Outcome(experiment=experiment, verdict="valid")
+
+
+def test_what_kills_its_workers_is_a_failure_of_the_harness(tmp_path: Path) -> None:
+    experiment = Experiment(TestSpec(system="raft", workload="register", world="sim"))
+    with fleet(tmp_path, 2, allowed_failures=1) as made:
+        with connected(made.address, tmp_path, "", print) as engine:
+            with engine.executor(end_the_worker, tmp_path, 1) as executor:
+                executor.submit(experiment)
+                [(_, outcome)] = executor.as_completed()
+        assert [worker.wait(PATIENCE_S) for worker in made.workers] == [-9, -9]
+    assert outcome is not None
+    assert outcome.verdict == "error"
+    assert "each worker that carried it out died" in outcome.reason
+
+
+class FakeClient:
+    """Answers for two workers, of which one has what an experiment needs."""
+
+    status = "running"
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def nthreads(self, **_: object) -> dict[str, int]:
+        return {"tcp://a": 2, "tcp://b": 4}
+
+    def run_on_scheduler(self, told: Callable[[], object]) -> object:
+        return told()
+
+    def run(self, what: object, *_: object, workers: list[str], **__: object) -> Any:
+        if what is work.about:
+            states = {"tcp://a": "ok", "tcp://b": "--"}
+            return {
+                name: work.About(
+                    release.versions(), [Finding("etcd", states[name], "")]
+                )
+                for name in workers
+            }
+        self.asked += workers
+        why = {"tcp://a": ("", False), "tcp://b": ("etcd isn't installed", True)}
+        return {name: why[name] for name in workers}
+
+
+def test_experiments_go_to_workers_that_can_carry_them_out() -> None:
+    client = FakeClient()
+    workers = Workers(client, "dask://x:1", print)  # type: ignore[arg-type]  # a fake
+    asked = Experiment(TestSpec(system="etcd", workload="register"))
+    assert [each.address for each in workers.able(asked)] == ["tcp://a"]
+    assert [each.address for each in workers.able(asked.with_seed(7))] == ["tcp://a"]
+    assert sorted(client.asked) == ["tcp://a", "tcp://b"], "each sort is asked once"
+    simulated = Experiment(TestSpec(system="raft", workload="register", world="sim"))
+    assert len(workers.able(simulated)) == 2
+    workers.refuse(asked)
+    del workers.members["tcp://a"]
+    with pytest.raises(
+        NotInstalledError, match=r"etcd isn't installed \(worker tcp://b\)"
+    ):
+        workers.refuse(asked)
+
+
+def test_only_keys_are_judged_elsewhere(tmp_path: Path) -> None:
+    words = ("check", "x", "--checker", "set", "--executor", "dask://127.0.0.1:1")
+    status, _, err = ended(begin(*words, cwd=tmp_path))
+    assert status == 254
+    assert "set judges on this machine" in err
 
 
 def test_a_worker_of_another_version_is_refused_by_name(tmp_path: Path) -> None:

@@ -125,10 +125,9 @@ class Workers:
         if not self.members:
             raise HarnessError(f"no worker of {self.address} is left")
         where = {member.sort: member.address for member in self.members.values()}
-        told = {why: where[sort] for sort, (why, _) in answers.items() if sort in where}
-        whys = [f"{why} (worker {address})" for why, address in told.items()]
-        is_lack = all(lacks for _, lacks in answers.values())
-        kind = NotInstalledError if is_lack else UsageError
+        told = {answers[sort]: address for sort, address in where.items()}
+        whys = [f"{why} (worker {address})" for (why, _), address in told.items()]
+        kind = NotInstalledError if all(lacks for _, lacks in told) else UsageError
         raise kind(f"no worker can run it: {'; '.join(whys)}")
 
     def able(self, experiment: Experiment) -> list[Member]:
