@@ -30,7 +30,7 @@ import msgspec
 import yaml
 
 from harness.errors import HarnessError, UsageError
-from harness.host import documents, nodefiles, packing, program
+from harness.host import documents, nodefiles, packing, program, thinning
 from harness.host.documents import writing
 from harness.run.records import (
     VERSION,
@@ -166,8 +166,8 @@ class RunFolder:
         """The folder of an earlier run, unpacked if it was packed.
 
         Raises:
-            UsageError: There is no run at `path`, links lead out of its folder, or what
-                was packed can't be unpacked.
+            UsageError: There is no run at `path`, links lead out of its folder, it was
+                thinned, or what was packed can't be unpacked.
         """
         try:
             os.stat(path / "test.yaml")
@@ -181,6 +181,7 @@ class RunFolder:
                 "(runs are in results/, and results/latest is the last one)"
             ) from None
         refuse_links_out(path)
+        thinning.refuse(path)
         packing.unpack(path)
         return cls(path.resolve())
 

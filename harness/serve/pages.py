@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from harness.host import packing, thinning
 from harness.report import figures, page, story
 from harness.report.folder import mapping
 from harness.run.lifecycle import lives
@@ -257,12 +258,13 @@ def run(base: sqlite3.Connection, links: Links, path: str, folder: Path) -> str 
         files=_files(folder),
         zip=f"/zip/{quote(path)}",
         others=[other for (other,) in others],
+        thinned=thinning.told(folder) if thinning.is_thinned(folder) else "",
         live=live(folder) if is_live(folder) else None,
     )
 
 
 def _files(folder: Path) -> list[str]:
-    names = ("report.html", *page.RAW_FILES)
+    names = ("report.html", *page.RAW_FILES, packing.BULK)
     return [name for name in names if (folder / name).is_file()]
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tarfile
@@ -24,7 +25,7 @@ from harness.campaign.suites.reading import Keep
 from harness.campaign.suites.rows import Row
 from harness.cli import cli
 from harness.errors import UsageError
-from harness.host import packing
+from harness.host import packing, thinning
 from harness.run.store import RunFolder
 
 
@@ -100,7 +101,8 @@ def test_a_packed_run_is_judged_reported_and_checked_as_a_plain_one(
 
 def said(*words: object) -> str:
     done = CliRunner().invoke(cli, [str(word) for word in words], standalone_mode=False)
-    assert done.exception is None, done.exception
+    if done.exception is not None:
+        raise done.exception
     return done.output
 
 
@@ -125,22 +127,54 @@ def test_links_and_pipes_of_a_node_are_not_followed_and_go(
 
 
 KILLED = """
-import os, signal, sys
+import os, shutil, signal, sys
 from pathlib import Path
-from harness.host import packing, nodefiles
-calls = 0
+from harness.host import packing, thinning
 STEPS = {"replace", "fsync", "unlink", "open", "rmdir", "mkdir", "write"}
-def step(frame, event, argument):
-    global calls
-    if event == "c_call" and argument.__name__ in STEPS:
-        calls += 1
-        if calls == int(sys.argv[3]):
-            os.kill(os.getpid(), signal.SIGKILL)
-sys.setprofile(step)
-getattr(packing, sys.argv[2])(Path(sys.argv[1]))
-sys.setprofile(None)
-print(calls)
+begun, scratch = Path(sys.argv[1]), Path(sys.argv[2])
+ways = {
+    "pack": packing.pack,
+    "unpack": packing.unpack,
+    "thin": lambda folder: thinning.thin(folder, "a test"),
+}
+def killed(folder, at):
+    calls = 0
+    def step(frame, event, argument):
+        nonlocal calls
+        if event == "c_call" and argument.__name__ in STEPS:
+            calls += 1
+            if calls == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.setprofile(step)
+    ways[sys.argv[3]](folder)
+    sys.setprofile(None)
+    os._exit(0)
+at = 1
+while True:
+    folder = scratch / f"at-{at}"
+    shutil.copytree(begun, folder)
+    child = os.fork()
+    if not child:
+        killed(folder, at)
+    _, status = os.waitpid(child, 0)
+    if status == 0:
+        break
+    assert status == signal.SIGKILL, status
+    at += 1 if at < 12 else 7
 """
+"""Leaves a folder for each step at which it was killed; the last one was not."""
+
+
+def killed(begun: Path, tmp_path: Path, way: str) -> list[Path]:
+    """Folders that are left by being killed at one step after the other."""
+    scratch = tmp_path / way
+    scratch.mkdir()
+    words = [sys.executable, "-c", KILLED, str(begun), str(scratch), way]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    folders = sorted(scratch.iterdir())
+    assert len(folders) > 3
+    return folders
 
 
 @pytest.mark.parametrize("way", ["pack", "unpack"])
@@ -150,21 +184,12 @@ def test_nothing_is_lost_wherever_it_is_killed(
     begun = copy(run, tmp_path)
     if way == "unpack":
         packing.pack(begun)
-    whole, at = contents(run), 1
-    while True:
-        folder = Path(shutil.copytree(begun, tmp_path / f"at-{at}"))
-        words = [sys.executable, "-c", KILLED, str(folder), way, str(at)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    whole = contents(run)
+    for folder in killed(begun, tmp_path, way):
         packing.unpack(folder)
         left = contents(folder)
         left.pop(f".{packing.BULK}.tmp", None)
-        assert left == whole, f"killed at step {at}"
-        shutil.rmtree(folder)
-        if done.returncode == 0:
-            break
-        assert done.returncode == -signal.SIGKILL, done.stderr
-        at += 1 if at < 12 else 7
-    assert at > 3
+        assert left == whole, f"killed at {folder.name}"
 
 
 def member(name: str, data: bytes = b"", **how: Any) -> tuple[tarfile.TarInfo, bytes]:
@@ -218,9 +243,125 @@ def test_a_torn_packed_file_is_refused_and_stays(run: Path, tmp_path: Path) -> N
     packing.pack(folder)
     bulk = folder / packing.BULK
     bulk.write_bytes(bulk.read_bytes()[: bulk.stat().st_size // 2])
+    before = contents(folder)
     with pytest.raises(UsageError, match="is damaged"):
         packing.unpack(folder)
-    assert bulk.exists()
+    assert contents(folder) == before
+
+
+@pytest.fixture(scope="module")
+def bulk(run: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What is bulky in a run, packed."""
+    folder = copy(run, tmp_path_factory.mktemp("bulk"))
+    packing.pack(folder)
+    return (folder / packing.BULK).read_bytes()
+
+
+@given(st.data())
+def test_a_flipped_bit_never_becomes_another_history(
+    bulk: bytes,
+    run: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    data: st.DataObject,
+) -> None:
+    flipped = bytearray(bulk)
+    at = data.draw(st.integers(0, len(bulk) * 8 - 1))
+    flipped[at // 8] ^= 1 << at % 8
+    folder = tmp_path_factory.mktemp("flipped")
+    (folder / packing.BULK).write_bytes(flipped)
+    history = folder / "history.jsonl"
+    try:
+        packing.unpack(folder)
+    except UsageError:
+        assert not history.exists()
+    else:  # a bit of gzip's own header that says nothing
+        assert history.read_bytes() == (run / history.name).read_bytes()
+
+
+def test_more_than_the_disk_has_room_for_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tarfile.open(tmp_path / packing.BULK, "w:gz") as packed:
+        packed.addfile(member("nodes/a")[0], io.BytesIO())
+        packed.addfile(member("nodes/b", bytes(4 << 20))[0], io.BytesIO(bytes(4 << 20)))
+    free = packing.ROOM_BYTES + (2 << 20)
+    full = shutil.disk_usage(tmp_path)._replace(free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(UsageError, match="more than the disk has room for"):
+        packing.unpack(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [packing.BULK]
+
+
+def test_a_header_that_goes_on_for_ever_takes_no_memory(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XHDTYPE, 3 << 30
+    with gzip.open(tmp_path / packing.BULK, "wb") as packed:
+        packed.write(header.tobuf())
+    with pytest.raises(UsageError, match="a header is 3,221,225,472 bytes long"):
+        packing.unpack(tmp_path)
+
+
+def test_who_reads_while_another_unpacks_waits_for_it(
+    run: Path, tmp_path: Path
+) -> None:
+    folder = copy(run, tmp_path)
+    packing.pack(folder)
+    whole = contents(run)
+    reads = (
+        "import sys; from pathlib import Path; from harness.host import packing; "
+        "folder = Path(sys.argv[1]); packing.unpack(folder); "
+        "sys.stdout.buffer.write((folder / 'history.jsonl').read_bytes())"
+    )
+    words = [sys.executable, "-c", reads, str(folder)]
+    with contextlib.ExitStack() as stack:
+        readers = [
+            stack.enter_context(subprocess.Popen(words, stdout=subprocess.PIPE))
+            for _ in range(4)
+        ]
+        said = [reader.communicate()[0] for reader in readers]
+    assert said == [whole["history.jsonl"]] * 4
+    assert contents(folder) == whole
+
+
+# folders that are thinned
+
+
+def test_a_thinned_run_keeps_its_verdict_and_is_not_judged_again(
+    run: Path, tmp_path: Path
+) -> None:
+    folder = copy(run, tmp_path)
+    would = thinning.would_free_bytes(folder)
+    assert thinning.thin(folder, "a test") == would > 0
+    assert thinning.thin(folder, "another") == thinning.would_free_bytes(folder) == 0
+    left = contents(folder)
+    assert left.keys() <= packing.STAYS
+    for words in (("report",), ("check",), ("replay",), ("explain",), ("shrink",)):
+        with pytest.raises(UsageError, match=r"was thinned on \d{4}-.* by a test: "):
+            said(*words, folder)
+    assert contents(folder) == left
+
+
+def test_a_packed_run_is_thinned(run: Path, tmp_path: Path) -> None:
+    folder = copy(run, tmp_path)
+    packing.pack(folder)
+    thinning.thin(folder, "a test")
+    assert not packing.is_packed(folder)
+    assert (folder / "verdict.json").read_bytes() == contents(run)["verdict.json"]
+
+
+def test_a_thinning_that_is_cut_off_is_told_of_and_goes_on(
+    run: Path, tmp_path: Path
+) -> None:
+    whole = contents(run)
+    for folder in killed(copy(run, tmp_path), tmp_path, "thin"):
+        if contents(folder) != whole:
+            with pytest.raises(UsageError, match="only verdict and report are left"):
+                RunFolder.open(folder)
+        thinning.thin(folder, "a second")
+        assert {path.name for path in folder.iterdir()} <= packing.STAYS | {
+            f".{thinning.NOTE}.tmp"
+        }
+        assert thinning.told(folder).startswith("was thinned on ")
 
 
 # what a suite keeps
@@ -253,7 +394,11 @@ def test_failures_are_kept_and_of_other_runs_the_newest(tmp_path: Path) -> None:
         "test.yaml",
         "verdict.json",
         "report.html",
+        "thinned.json",
     }
+    note = json.loads((a / "thinned.json").read_text())
+    assert note["why"] == "keep.valid_runs of the suite s"
+    assert note["gone"] == ["history.jsonl", "nodes"]
     assert contents(c).keys() == contents(a).keys()
     assert (b / "history.jsonl").exists()
     assert (d / "history.jsonl").exists()

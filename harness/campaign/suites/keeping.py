@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.campaign.suites import nights
-from harness.errors import UsageError
-from harness.host import packing
+from harness.errors import HarnessError, UsageError
+from harness.host import thinning
 from harness.report.folder import mapping, sequence, string
 
 if TYPE_CHECKING:
@@ -71,14 +70,13 @@ def prune(results: Path, name: str, keep: Keep) -> Pruned:
         for row, run in _as_expected(night, results):
             kept[row] = kept.get(row, 0) + 1
             if keep.nights is not None and age >= keep.nights:
-                freed += _size(run)
+                freed += thinning.size_bytes(run)
                 removed += 1
                 shutil.rmtree(run, ignore_errors=True)
             elif keep.valid_runs is not None and kept[row] > keep.valid_runs:
-                before = _size(run)
-                if _thin(run):
-                    thinned += 1
-                    freed += before - _size(run)
+                gone = _thin(run, f"keep.valid_runs of the suite {name}")
+                thinned += bool(gone)
+                freed += gone
     return Pruned(thinned, removed, freed)
 
 
@@ -96,23 +94,9 @@ def _as_expected(night: nights.Night, results: Path) -> Iterator[tuple[str, Path
                     yield name, place
 
 
-def _thin(run: Path) -> bool:
-    """Leave verdict and report of a run; False if that was all there was."""
-    bulky = [path for path in run.iterdir() if path.name not in packing.STAYS]
-    bulky += [run / packing.BULK] if packing.is_packed(run) else []
-    for path in bulky:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-    return bool(bulky)
-
-
-def _size(run: Path) -> int:
-    """The bytes of a run's files."""
-    total = 0
-    for path in run.rglob("*"):
-        with contextlib.suppress(OSError):
-            told = path.lstat()
-            total += told.st_size if stat.S_ISREG(told.st_mode) else 0
-    return total
+def _thin(run: Path, why: str) -> int:
+    """Thin a run; the bytes that were freed, none if the disk is too full for it."""
+    try:
+        return thinning.thin(run, why)
+    except HarnessError:
+        return 0

@@ -39,7 +39,7 @@ from harness.history.formats import (
 )
 from harness.history.formats.jsonl import HistoryFollower, HistoryWriter
 from harness.history.formats.source import STANDARD_INPUT, Source
-from harness.host import packing
+from harness.host import packing, thinning
 from harness.registry import nearest
 
 if TYPE_CHECKING:
@@ -184,6 +184,7 @@ def _history_file(path: Path) -> Path:
     # To os.path an impossible name is no folder; pathlib raises.
     if not os.path.isdir(path):
         return path
+    thinning.refuse(path)
     packing.unpack(path)
     for name in _RUN_FOLDER_FILES:
         if (path / name).is_file():
