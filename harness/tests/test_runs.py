@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 import sqlite3
@@ -300,3 +301,133 @@ def test_the_command_prints_a_table_or_json(
     assert told["runs"][0]["faults"] == {"kill": {"applied": 2, "bit": 2}}
     assert run_command(["runs", str(results / "nowhere")]) == 254
     assert "is no folder" in capsys.readouterr().err
+
+
+# what may go
+
+
+def bulky(results: Path, number: int, *, days: float = 2, **how: Any) -> Path:
+    """A run with a report, and something to free, begun so many days ago."""
+    folder = write(results, number, **how)
+    begun = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
+    test = yaml.safe_load((folder / "test.yaml").read_text())
+    test["started_utc"] = begun.isoformat()
+    (folder / "test.yaml").write_text(yaml.safe_dump(test))
+    (folder / "report.html").write_text("a report")
+    (folder / "history.jsonl").write_text("x" * 100)
+    return folder
+
+
+def whole(folders: list[Path]) -> list[bool]:
+    return [(folder / "history.jsonl").exists() for folder in folders]
+
+
+def pruned(results: Path, *words: str) -> int:
+    return run_command(["runs", "prune", str(results), *words])
+
+
+def test_the_newest_valid_runs_of_each_experiment_stay_whole(tmp_path: Path) -> None:
+    raft = [bulky(tmp_path, number, days=9 - number) for number in range(3)]
+    zab = [bulky(tmp_path, n, days=9 - n, system="zab") for n in range(2)]
+    assert pruned(tmp_path, "--keep-valid", "1") == 0
+    assert whole(raft) == [False, False, True]
+    assert whole(zab) == [False, True]
+    assert (raft[0] / "report.html").exists()
+    assert (raft[0] / "verdict.json").exists()
+    assert (raft[0] / "thinned.json").exists()
+
+
+def test_a_dry_run_tells_what_would_go_and_touches_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [bulky(tmp_path, number) for number in range(2)]
+    assert pruned(tmp_path, "--keep-valid", "0", "--dry-run", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["freed_bytes"] == 200
+    assert [run["bytes"] for run in told["runs"]] == [100, 100]
+    assert whole(folders) == [True, True]
+    assert pruned(tmp_path, "--keep-valid", "0", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == told | {"dry_run": False}
+    assert whole(folders) == [False, False]
+
+
+def test_failures_and_runs_without_verdict_stay_unless_asked_for(
+    tmp_path: Path,
+) -> None:
+    kept = [
+        bulky(tmp_path, 1, state="invalid"),
+        bulky(tmp_path, 2, state="unknown"),
+        bulky(tmp_path, 3, state="valid", expected="invalid"),
+        bulky(tmp_path, 4),
+        bulky(tmp_path, 5),
+    ]
+    (kept[3] / "verdict.json").unlink()
+    record = json.loads((kept[4] / "run.json").read_text())
+    (kept[4] / "run.json").write_text(json.dumps(record | {"ended": "failed"}))
+    assert pruned(tmp_path, "--keep-valid", "0", "--older-than", "0") == 0
+    assert all(whole(kept))
+    assert pruned(tmp_path, "--failures", "--older-than", "0") == 0
+    assert not any(whole(kept))
+
+
+def test_age_counts_from_the_beginning_of_a_run(tmp_path: Path) -> None:
+    folders = [bulky(tmp_path, number, days=number) for number in range(4)]
+    assert pruned(tmp_path, "--older-than", "1.5") == 0
+    assert whole(folders) == [True, True, False, False]
+
+
+def test_the_newest_stay_however_old_they_are(tmp_path: Path) -> None:
+    folders = [bulky(tmp_path, number, days=number) for number in range(4)]
+    assert pruned(tmp_path, "--older-than", "1.5", "--keep-valid", "3") == 0
+    assert whole(folders) == [True, True, True, False]
+
+
+def test_the_last_run_and_what_a_link_leads_to_stay(tmp_path: Path) -> None:
+    results, other = tmp_path / "results", tmp_path / "other"
+    last = bulky(results, 1)
+    (results / "latest").symlink_to(last)
+    elsewhere = bulky(other, 2)
+    (results / "linked").symlink_to(elsewhere)
+    assert pruned(results, "--keep-valid", "0", "--remove") == 0
+    assert whole([last, elsewhere]) == [True, True]
+
+
+def test_whole_folders_go_with_remove_but_none_that_may_be_under_way(
+    tmp_path: Path,
+) -> None:
+    gone, unfinished = (bulky(tmp_path, n, days=0.1) for n in (1, 2))
+    (unfinished / "report.html").unlink()
+    assert pruned(tmp_path, "--keep-valid", "0", "--remove") == 0
+    assert [gone.exists(), unfinished.exists()] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "say what may go"),
+        (["--failures"], "say what may go"),
+        (["--failures", "--keep-valid", "1"], "--failures wants --older-than"),
+        (["--keep-valid", "-1"], "--keep-valid"),
+        (["--older-than", "nan"], "--older-than"),
+    ],
+)
+def test_a_policy_by_which_everything_would_go_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    folder = bulky(tmp_path, 1)
+    assert pruned(tmp_path, *words) == 254
+    said = capsys.readouterr().err
+    assert told in said
+    assert len(said.splitlines()) == 1
+    assert whole([folder]) == [True]
+
+
+def test_list_need_not_be_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, 1)
+    said = []
+    for words in (["runs"], ["runs", "list"]):
+        assert run_command([*words, str(tmp_path), "--json"]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]

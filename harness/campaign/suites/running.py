@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from random import SystemRandom
 from typing import TYPE_CHECKING
 
-from harness.campaign.carrying import keep, keep_packed
+from harness.campaign.carrying import keep_packed
 from harness.campaign.coverage import Coverage
 from harness.campaign.engine import HERE
 from harness.campaign.executor import pursue
@@ -155,11 +155,10 @@ class Runner:
             more: Whether time that is left goes to more seeds.
         """
         self._rows = len(rows)
-        carry_out = keep if self._night.journal is None else keep_packed
         with (
             interrupts.noted() as stop,
             self._engine.executor(
-                carry_out, self._results, jobs, tick=self._tick
+                keep_packed, self._results, jobs, tick=self._tick
             ) as executor,
         ):
 
