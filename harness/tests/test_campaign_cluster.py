@@ -250,7 +250,7 @@ def test_what_was_done_is_kept_when_the_scheduler_dies(
     alone.scheduler.kill()
     status, _, err = ended(suite)
     assert status == 255
-    assert err.startswith("splitbrain: the harness failed: the scheduler at dask://")
+    assert "splitbrain: the harness failed: the scheduler at dask://" in err
     assert err.count("\n") == 1, err
     rows = rows_of(tmp_path / "results")
     assert rows["first"]["verdict"] == "valid"
@@ -322,10 +322,12 @@ def end_the_worker(_: Path, experiment: Experiment) -> Outcome:
 def test_what_kills_its_workers_is_a_failure_of_the_harness(tmp_path: Path) -> None:
     experiment = Experiment(TestSpec(system="raft", workload="register", world="sim"))
     with fleet(tmp_path, 2, allowed_failures=1) as made:
-        with connected(made.address, tmp_path, "", print) as engine:
-            with engine.executor(end_the_worker, tmp_path, 1) as executor:
-                executor.submit(experiment)
-                [(_, outcome)] = executor.as_completed()
+        with (
+            connected(made.address, tmp_path, "", print) as engine,
+            engine.executor(end_the_worker, tmp_path, 1) as executor,
+        ):
+            executor.submit(experiment)
+            [(_, outcome)] = executor.as_completed()
         assert [worker.wait(PATIENCE_S) for worker in made.workers] == [-9, -9]
     assert outcome is not None
     assert outcome.verdict == "error"

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from harness.campaign.experiment import Experiment
-from harness.campaign.suite import seed_row
+from harness.campaign.suites.rows import seed_row
 from harness.errors import NotInstalledError, UsageError
 from harness.run.spec import TestSpec
 from harness.tests.sshd_hosts import Machines, machines, why_no_hosts
