@@ -251,7 +251,7 @@ def test_what_was_done_is_kept_when_the_scheduler_dies(
     status, _, err = ended(suite)
     assert status == 255
     assert "splitbrain: the harness failed: the scheduler at dask://" in err
-    assert err.count("\n") == 1, err
+    assert err.count("\n") == 3, err
     rows = rows_of(tmp_path / "results")
     assert rows["first"]["verdict"] == "valid"
     assert rows["second"]["verdict"] == "not run"
