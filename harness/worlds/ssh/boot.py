@@ -29,8 +29,10 @@ def main() -> None:
     code = os.path.join(root, "code", wanted["digest"])
     try:
         if not os.path.isdir(code):
+            fresh = f"{code}.{os.getpid()}"
+            os.makedirs(fresh)
             os.write(1, b'{"have": false}\n')
-            take(code, wanted["bytes"])
+            take(fresh, code, wanted["bytes"])
         else:
             os.write(1, b'{"have": true}\n')
     except OSError as problem:
@@ -42,16 +44,14 @@ def main() -> None:
     os.execv(words[0], words)  # noqa: S606  # there is no shell, by intent
 
 
-def take(code: str, size: int) -> None:
-    """Take a tar file of so many bytes and unpack it to the folder `code`."""
+def take(fresh: str, code: str, size: int) -> None:
+    """Take a tar file of so many bytes, unpack it to `fresh`, and call that `code`."""
     data = b""
     while len(data) < size:
         chunk = os.read(0, size - len(data))
         if not chunk:
             raise OSError("the upload was cut off")
         data += chunk
-    fresh = f"{code}.{os.getpid()}"
-    os.makedirs(fresh)
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         archive.extractall(fresh)  # noqa: S202  # it is our own
     try:

@@ -88,6 +88,7 @@ class Session:
         """The next line that it says.
 
         Raises:
+            UsageError: It can't work in its folder there.
             HostError: It says nothing in time, no line of ours, or has ended.
         """
         import asyncssh
@@ -104,6 +105,9 @@ class Session:
             raise HostError(f"{self.host.name}: {why}") from None
         except (OSError, asyncssh.Error) as problem:
             raise HostError(f"{self.host.name}: {problem}") from problem
+        if isinstance(told, dict) and "problem" in told:
+            where = f"{self.host.name}: {self.host.folder}"
+            raise UsageError(f"{where}: {told['problem']} (folder: in the hosts file)")
         if not isinstance(told, (dict, list)):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._process.wait_closed(), 2)
@@ -189,7 +193,10 @@ async def _boot(host: Host, connection: asyncssh.SSHClientConnection) -> Session
         command, encoding=None, window=1 << 22
     )
     session = Session(host, connection, process)
-    told = await session.read()
+    try:
+        told = await session.read()
+    except HostError as problem:
+        raise UsageError(f"{problem} (python: PATH in the hosts file)") from None
     version = tuple(told.get("python", ()))
     if version < PYTHON_MIN:
         has = ".".join(map(str, version))
@@ -200,8 +207,6 @@ async def _boot(host: Host, connection: asyncssh.SSHClientConnection) -> Session
     digest, code = uploads.code()
     session.write({"folder": host.folder, "digest": digest, "bytes": len(code)})
     told = await session.read()
-    if "problem" in told:
-        raise UsageError(f"{host.name}: {host.folder}: {told['problem']}")
     if not told["have"]:
         session.writer.write(code)
     return session
@@ -214,7 +219,7 @@ async def ask(host: Host, what: str) -> Any:
         UsageError, HostError: As `connect`; or there is no answer.
     """
     async with _asked(host) as session:
-        session.write({"ask": what})
+        session.write({"ask": what, "address": host.node_address})
         return await session.read()
 
 

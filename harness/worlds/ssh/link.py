@@ -138,6 +138,8 @@ class Link:
                 await loop.sock_sendall(self._keepers_end, line[1:])
             return
         message = json.loads(line)
+        if "problem" in message:
+            raise ValueError(message["problem"])
         if "piece" in message:
             self.on_piece(message["piece"])
             return

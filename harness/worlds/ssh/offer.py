@@ -159,5 +159,12 @@ def survey(path: Path) -> Survey:
     check_installed()
     from harness.worlds.ssh import hosts
 
-    found = hosts.read(path)
-    return Survey(found, asyncio.run(ask_all(found, "look")))
+    named = hosts.read(path)
+    found = asyncio.run(ask_all(named, "look"))
+    for host, told in zip(named, found, strict=True):
+        if not told["has_address"]:
+            raise UsageError(
+                f"{path}: {host.name}: {host.node_address} is no address of that "
+                "machine, so no node can listen there; give its own as node_address"
+            )
+    return Survey(named, found)
