@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from harness.bench import isolation, peer, reports, results, table
+from harness.bench import executors, isolation, peer, reports, results, table
 from harness.bench.children import BenchError
 from harness.bench.rows import Lab, Row, SkippedError, rows
 from harness.errors import UsageError
@@ -78,6 +78,7 @@ def choose(names: Sequence[str], *, quick: bool) -> list[Row]:
         UsageError: No row or group has such a name.
     """
     known = rows() + isolation.rows() + reports.rows() + results.rows()
+    known += executors.rows()
     if not names:
         return [row for row in known if not (quick and row.full_only)]
     words = sorted({row.group for row in known} | {row.name for row in known})

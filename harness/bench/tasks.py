@@ -166,6 +166,13 @@ def make_results(folder: str, runs: int) -> dict[str, Any]:
     return {"results": str(results.make_results(Path(folder), runs))}
 
 
+def executor(executor: str, runs: int, empty: bool) -> dict[str, Any]:
+    """Carry out experiments; milliseconds for each, and how many a second."""
+    from harness.bench import executors
+
+    return executors.measure(executor, runs, empty=empty)
+
+
 def results(results: str) -> dict[str, Any]:
     """Index a results folder, and make pages about it; seconds by name."""
     from harness.bench import results as measuring
@@ -206,7 +213,7 @@ def simulate(folder: str, first: int, count: int) -> dict[str, Any]:
 def tasks() -> dict[str, Task]:
     """All tasks by name."""
     found = (make, write, load, check, cluster, switch, make_run, report, simulate)
-    more = (loopback, make_transactions, make_results, results)
+    more = (loopback, make_transactions, make_results, results, executor)
     return {task.__name__: task for task in (*found, *more)}
 
 

@@ -305,7 +305,7 @@ class Exploration:
             place = scratch if is_simulated else explored.folder / "runs"
             try:
                 with self._engine.executor(carry_out, place, self._jobs) as executor:
-                    self._search(executor)
+                    self._search_or_store(executor)
                 explored.kept = self._distinct()
                 self.store()  # what follows takes a while, and may fail
                 closer = self._closer()
@@ -339,6 +339,15 @@ class Exploration:
         latest = runs / "latest"
         if latest.is_symlink() and not latest.exists():
             latest.unlink(missing_ok=True)
+
+    def _search_or_store(self, executor: Executor) -> None:
+        """Search; if the executor fails, what was found until then is stored."""
+        try:
+            self._search(executor)
+        except HarnessError:
+            self.explored.kept = self._distinct()
+            self.store()
+            raise
 
     def _search(self, executor: Executor) -> None:
         searches = (

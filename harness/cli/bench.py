@@ -119,9 +119,9 @@ def bench(
 ) -> int:
     """Measure speed and memory against the budgets, side by side with a peer.
 
-    NAMES are groups (startup, history, check, cluster, sim, report, results) or rows of
-    them, such as check/cas-10k-c10; default: everything. The exit status says whether
-    measuring worked, not whether the budgets were kept.
+    NAMES are groups (startup, history, check, cluster, sim, report, results, executor)
+    or rows of them, such as check/cas-10k-c10; default: everything. The exit status
+    says whether measuring worked, not whether the budgets were kept.
 
     `mutants` measures something else, and alone: how many seeded bugs are convicted
     within a time budget, and how often an unbroken protocol is. Its exit status says

@@ -317,6 +317,8 @@ def run_seeds(
     runner = Runner(results, done=show, engine=engine, stop_early=True)
     found = runner.run(rows, jobs or engine.jobs or 1)
     line.clear()
+    if runner.lost:
+        raise runner.lost
     told = [result.as_json() for result in found]
     outcomes = [result.outcome for result in found if result.outcome is not None]
     last = max(outcomes, key=lambda o: told_by.VERDICTS.index(o.verdict), default=None)

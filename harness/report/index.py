@@ -14,7 +14,8 @@ A row is a mapping with the keys
 
 of which all but `name` may be missing. Without `as_expected`, `verdict` is compared
 with `expected`, which is "valid" by default. A relative `report` is relative to the
-suite's folder, a relative `run` to the working directory.
+suite's folder, a relative `run` to the working directory. A `run` that is a URL is in a
+store, in which the suite's folder has the same place as in a folder of results.
 
 Beside the rows, there is the activation coverage of all runs: a mapping with `sentence`
 and `faults`, a list of mappings with the keys
@@ -226,6 +227,8 @@ def _report(row: Mapping[str, Any], suite_dir: Path) -> str:
     """The path from the suite to a report, with forward slashes; "" for none."""
     if row.get("report"):
         path = suite_dir / string(row["report"])
+    elif "://" in string(row.get("run")):  # in a store, where the index goes, too
+        return "/".join(["../..", *string(row["run"]).split("/")[-2:], "report.html"])
     elif row.get("run"):
         path = Path(string(row["run"])) / "report.html"
     else:

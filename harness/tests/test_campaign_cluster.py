@@ -282,6 +282,8 @@ def test_workers_write_to_a_shared_folder_or_to_a_store(
     [index] = store.glob("suites/*-mini/suite.json")
     [told] = json.loads(index.read_text())["rows"]
     assert told["run"] == f"{url}/raft-register/{report.parent.name}"
+    link = f'href="./../../raft-register/{report.parent.name}/report.html"'
+    assert link in (index.parent / "index.html").read_text()
     assert not list((tmp_path / "results").glob("raft-register/*"))
 
 
