@@ -14,12 +14,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.host import thinning
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
+    from pathlib import Path
 
     from harness.serve.index import Index
 
@@ -71,10 +72,12 @@ class Freed:
     Attributes:
         path: From the results folder.
         bytes: What is freed.
+        problem: Why not all of it went; "" if it did.
     """
 
     path: str
     bytes: int
+    problem: str = ""
 
 
 def prune(index: Index, policy: Policy, *, dry_run: bool = False) -> Iterator[Freed]:
@@ -84,9 +87,6 @@ def prune(index: Index, policy: Policy, *, dry_run: bool = False) -> Iterator[Fr
         index: Of the results folder, refreshed.
         policy: What may go.
         dry_run: Whether to tell it only.
-
-    Raises:
-        HarnessError: The disk is full.
     """
     now = datetime.datetime.now(datetime.UTC)
     newest = (index.results / "latest").resolve()
@@ -95,16 +95,27 @@ def prune(index: Index, policy: Policy, *, dry_run: bool = False) -> Iterator[Fr
         is_over = (folder / "report.html").is_file() or (age or UNDER_WAY) > UNDER_WAY
         if folder == newest or folder.is_symlink() or not is_over:
             continue
-        if policy.remove:
-            freed = thinning.size_bytes(folder)
-            if not dry_run:
-                shutil.rmtree(folder, ignore_errors=True)
-        else:
-            freed = thinning.would_free_bytes(folder)
-            if not dry_run and freed:
-                freed = thinning.thin(folder, WHY)
-        if freed:
-            yield Freed(path, freed)
+        measure = thinning.size_bytes if policy.remove else thinning.would_free_bytes
+        wanted = measure(folder)
+        if not wanted:
+            continue
+        problem = "" if dry_run else _go(folder, policy)
+        left = 0 if dry_run else measure(folder)
+        yield Freed(path, wanted - left, problem)
+
+
+def _go(folder: Path, policy: Policy) -> str:
+    """Thin or remove a run; why not all of it went, or ""."""
+    if policy.remove:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        try:
+            thinning.thin(folder, WHY)
+        except HarnessError as problem:
+            return str(problem)
+        if not thinning.would_free_bytes(folder):
+            return ""
+    return f"cannot remove all of {folder}" if folder.exists() else ""
 
 
 def _chosen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 
 from harness.cli.flags import AS_JSON, number
 from harness.cli.terminal import complain, say
+from harness.errors import EXIT_HARNESS
 from harness.host import interrupts
 from harness.options import Number, Whole
 
@@ -138,17 +140,20 @@ def prune(
         index.refresh()
         for freed in pruning.prune(index, policy, dry_run=dry_run):
             gone.append(freed)
-            if not as_json:
+            if freed.problem:
+                complain(freed.problem)
+            elif not as_json:
                 say(f"{done} {freed.path}: {freed.bytes / 1e6:,.1f} MB")
     finally:
         index.close()
     total = sum(freed.bytes for freed in gone)
+    failed = sum(bool(freed.problem) for freed in gone)
     if as_json:
-        told = [{"path": freed.path, "bytes": freed.bytes} for freed in gone]
+        told = [dataclasses.asdict(freed) for freed in gone]
         say(json.dumps({"dry_run": dry_run, "runs": told, "freed_bytes": total}))
     else:
-        say(f"{done} {len(gone)} runs: {total / 1e6:,.1f} MB")
-    return 0
+        say(f"{done} {len(gone) - failed} runs: {total / 1e6:,.1f} MB")
+    return EXIT_HARNESS if failed else 0
 
 
 def _table(found: Sequence[dict[str, Any]]) -> list[str]:

@@ -401,6 +401,18 @@ def test_whole_folders_go_with_remove_but_none_that_may_be_under_way(
     assert [gone.exists(), unfinished.exists()] == [False, True]
 
 
+def test_a_run_that_can_not_go_is_told_of_and_the_others_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [bulky(tmp_path, number) for number in range(3)]
+    (folders[1] / "thinned.json").mkdir()
+    assert pruned(tmp_path, "--keep-valid", "0") == 255
+    assert whole(folders) == [False, True, False]
+    out, err = capsys.readouterr()
+    assert "cannot write" in err
+    assert "thinned 2 runs" in out
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
