@@ -340,7 +340,7 @@ def run_seeds(
         complain("; ".join(last.errors))
     elif last.verdict != "valid" and folder is not None:
         say()
-        say_run(folder.path)
+        say_run(RunFolder.open(folder.path).path)  # packed, if it was to be so
     return last.status
 
 

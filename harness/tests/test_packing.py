@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -97,6 +98,31 @@ def test_a_packed_run_is_judged_reported_and_checked_as_a_plain_one(
     packing.pack(folder)
     assert "valid" in said("report", folder)
     assert (folder / "history.jsonl").exists()
+
+
+def test_the_verdict_and_the_page_of_a_packed_run_are_those_of_a_plain_one(
+    run: Path, tmp_path: Path
+) -> None:
+    left = []
+    for name in ("plain", "packed"):
+        folder = copy(run, tmp_path / name)
+        if name == "packed":
+            packing.pack(folder)
+        said("report", folder)
+        data = contents(folder)
+        left.append(
+            [
+                timeless(data[file], folder)
+                for file in ("verdict.json", "report.html", "history.jsonl")
+            ]
+        )
+    assert left[0] == left[1]
+
+
+def timeless(data: bytes | None, folder: Path) -> str:
+    """A file's text without the folder's place, and how long judging it took."""
+    text = (data or b"").decode().replace(str(folder), "")
+    return re.sub(r'"(elapsed|seconds|took|cpu)\w*": [\d.e-]+', "", text)
 
 
 def said(*words: object) -> str:

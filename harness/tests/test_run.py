@@ -268,6 +268,21 @@ def test_many_seeds_end_with_the_first_that_is_not_valid(tmp_path: Path) -> None
     assert "--expect" not in last["repro"]
 
 
+@pytest.mark.nightly
+def test_a_run_that_failed_as_it_was_to_is_shown_though_it_was_packed(
+    tmp_path: Path,
+) -> None:
+    command = splitbrain(
+        *("run", "raft", "--nodes", "3", "--nemesis", "partition", "--seed", "1"),
+        *("--set", "reads=local", "--time-limit", "4", "--rate", "200"),
+        *("--seeds", "5", "--expect", "invalid", "--results", str(tmp_path)),
+    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done
+    assert "stale-read on key" in done.stdout
+    assert "history.jsonl is missing" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("expect", "status"),
     [pytest.param("valid", 0, marks=pytest.mark.nightly), ("invalid", 1)],
