@@ -25,14 +25,16 @@ from harness.run.spec import TestSpec
 from harness.tests.sshd_hosts import Machines, machines, why_no_hosts
 from harness.worlds.processes import Limits
 from harness.worlds.ssh import connecting, hosts, ledger, uploads
+from harness.worlds.ssh.hosts import Host
 from harness.worlds.ssh.ledger import Ledger
 from harness.worlds.ssh.mirror import Mirror
+from harness.worlds.ssh.offer import NFT, PROXY, Survey
 from harness.worlds.ssh.shelf import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-WITHIN_S = 60.0
+WITHIN_S = 150.0
 needs_hosts = pytest.mark.skipif(bool(why_no_hosts()), reason=why_no_hosts())
 NODES = ("n1", "n2", "n3", "n4")
 CUT = [link for peer in NODES[1:] for link in (["n1", peer], [peer, "n1"])]
@@ -232,6 +234,7 @@ def test_machines_are_healed_when_the_controller_is_killed(
 
 
 @needs_hosts
+@pytest.mark.nightly
 def test_machines_are_healed_when_an_agent_is_killed_and_the_run_says_which(
     three: Machines, tmp_path: Path
 ) -> None:
@@ -256,6 +259,7 @@ def test_what_a_dead_machine_left_is_healed_when_asked(
                 os.kill(pid, signal.SIGKILL)
         out, err = started.communicate(timeout=WITHIN_S)
         assert started.returncode == 255, out + err
+        assert "the connection to host a is lost" in out + err
     eventually(lambda: not three.processes(0), lambda: str(three.processes(0)))
     assert "splitbrain_" in three.on(0, "nft", "list", "tables")
     (ledger,) = (three.shelf(0) / "ledgers").iterdir()
@@ -427,3 +431,29 @@ def test_runs_of_many_seeds_stay_on_the_hosts() -> None:
     row = seed_row(Experiment(spec), 7)
     again = row.experiment(7).spec
     assert (again.hosts, again.uploads) == (spec.hosts, spec.uploads)
+
+
+def test_the_network_is_the_best_that_hosts_and_system_allow() -> None:
+    def survey(controller: str = "10.0.0.9", why_no_nft: str = "") -> Survey:
+        named = [Host(name, name, f"10.0.0.{at}") for at, name in enumerate("ab", 1)]
+        found = {"why_no_nft": why_no_nft, "controller": controller}
+        return Survey(named, [found, found])
+
+    both, own = frozenset({"switch", "proxy"}), frozenset({"switch"})
+    assert survey().choose("auto", 2, both) == (NFT, "")
+    assert survey().choose("proxy", 2, both) == (PROXY, "")
+    assert survey().choose("auto", 1, own) == (PROXY, ""), "one node has no links"
+    for hosts_, nodes, why in (
+        (survey(), 3, "a host for each"),
+        (survey(why_no_nft="no nft"), 2, "no nft"),
+        (survey(controller="::ffff:10.0.0.2"), 2, "where a node is"),
+    ):
+        rung, told = hosts_.choose("auto", nodes, both)
+        assert rung == PROXY
+        assert why in told
+        with pytest.raises(UsageError, match="an address each"):
+            hosts_.choose("auto", nodes, own)
+    with pytest.raises(UsageError, match="this machine only"):
+        survey().choose("auto", 2, frozenset({"router"}))
+    with pytest.raises(UsageError, match="--network switch"):
+        survey().choose("switch", 2, both)

@@ -96,11 +96,13 @@ class Survey:
                 f"--network {network} is for nodes on this machine; with --hosts it "
                 "is auto or proxy"
             )
+        if rungs.isdisjoint(ALIKE.values()):
+            raise UsageError("--hosts: nodes of this system run on this machine only")
+        if nodes == 1:
+            return PROXY, ""  # it has no links, so either will do
         why = self.why_not_nft(nodes) if network == "auto" else "proxy was asked for"
         if not why and ALIKE[NFT] in rungs:
             return NFT, ""
-        if rungs.isdisjoint(ALIKE.values()):
-            raise UsageError("--hosts: nodes of this system run on this machine only")
         if ALIKE[PROXY] not in rungs:
             raise UsageError(
                 "--hosts: nodes of this system need an address each, so their links "
