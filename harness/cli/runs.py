@@ -68,7 +68,7 @@ def runs() -> None:
 @AS_JSON
 @interrupts.raised()
 def list_(results: Path, *, as_json: bool, **asked: str) -> int:
-    """The runs in a RESULTS folder, the last ones first.
+    """The runs in a RESULTS folder, the last ones first; `list` need not be written.
 
     Several words for one option are parted by commas. The facts are kept in
     RESULTS/index.sqlite, which is made anew from the folders whenever it is lost.

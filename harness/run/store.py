@@ -4,6 +4,7 @@
         test.yaml  plan.yaml  history.jsonl  faults.jsonl  clocks.jsonl  errors.jsonl
         run.json  verdict.json  report.html  nodes/n1/{log,data}
         resources.jsonl  logtimes.jsonl (`harness.run.gauges`)
+        bulk.tar.gz (`harness.host.packing`)  thinned.json (`harness.host.thinning`)
 
 Lines are appended with one write each and are never rewritten, so a readable prefix is
 left however the controller ends, even by a full disk. verdict.json and report.html can
