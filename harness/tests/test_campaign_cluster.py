@@ -55,7 +55,7 @@ LONG = """
 name: long
 rows:
   - {name: first, system: raft, world: sim, ops: 20, rate: 20, time_limit_s: 2}
-  - {name: second, system: raft, nemesis: [none], nodes: 3, time_limit_s: 90}
+  - {name: second, system: raft, nemesis: [none], nodes: 3, time_limit_s: 90, seed: 7}
 """
 
 
@@ -176,11 +176,21 @@ def alone(tmp_path: Path) -> Iterator[Fleet]:
 def long_suite(alone: Fleet) -> subprocess.Popen[str]:
     """A suite whose first row has ended, and whose second is a run of real nodes."""
     (alone.folder / "long.yaml").write_text(LONG)
-    words = ("suite", "long.yaml", "--executor", alone.address)
-    suite = begin(*words, cwd=alone.folder)
+    results = alone.folder / "results"
+    suite = begin(
+        *("suite", "long.yaml", "--executor", alone.address),
+        *("--results", f"file://{results}"),
+        cwd=alone.folder,
+    )
     assert suite.stdout is not None
     assert suite.stdout.readline() == "first: valid, as expected\n"
-    until(lambda: is_running(alone.workers[0].pid), "a run of real nodes")
+
+    def is_recorded() -> bool:
+        histories = results.glob("raft-register/*-7/history.jsonl")
+        return any(history.stat().st_size for history in histories)
+
+    until(is_recorded, "operations on real nodes")
+    assert is_running(alone.workers[0].pid)
     return suite
 
 
@@ -190,8 +200,12 @@ def rows_of(results: Path) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in data["rows"]}
 
 
-def test_verdicts_are_those_of_this_machine_though_a_worker_is_killed(
-    two: Fleet, tmp_path: Path
+@pytest.mark.parametrize(
+    "how",
+    [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)],
+)
+def test_verdicts_are_those_of_this_machine_though_a_worker_is_ended(
+    how: signal.Signals, two: Fleet, tmp_path: Path
 ) -> None:
     (tmp_path / "mini.yaml").write_text(SUITE)
     local = ended(begin("suite", "mini.yaml", "--results", "local", cwd=tmp_path))
@@ -202,7 +216,7 @@ def test_verdicts_are_those_of_this_machine_though_a_worker_is_killed(
     until(lambda: list(folders.glob("*-register/*/verdict.json")), "a first run")
     left = below(victim)
     assert left, "a worker has a process for runs"
-    os.kill(victim, signal.SIGKILL)
+    os.kill(victim, how)
     status, out, err = ended(suite)
     assert (status, err) == (0, ""), out
     until(lambda: not any(process.is_running() for process in left), "no orphans")
@@ -236,7 +250,8 @@ def test_runs_end_with_the_command_that_asked_for_them(alone: Fleet) -> None:
     ended(suite)
     until(lambda: not is_running(worker), "no node is left")
     status, out, err = alone.command(
-        *("run", "raft", "--world", "sim", "--seeds", 3, "--seed", 1, "--ops", 20)
+        *("run", "raft", "--world", "sim", "--seeds", 3, "--seed", 1),
+        *("--time-limit", 1),
     )
     assert (status, err) == (0, ""), "the worker goes on"
     assert "3 of 3 seeds" in out
@@ -287,6 +302,7 @@ def test_workers_write_to_a_shared_folder_or_to_a_store(
     assert not list((tmp_path / "results").glob("raft-register/*"))
 
 
+@pytest.mark.nightly
 def test_searches_use_the_workers(two: Fleet) -> None:
     words = ("explore", "raft", "--world", "sim", "--runs", 4, "--seed", 1)
     status, out, err = two.command(*words)
@@ -321,6 +337,7 @@ def end_the_worker(_: Path, experiment: Experiment) -> Outcome:
     return Outcome(experiment=experiment, verdict="valid")
 
 
+@pytest.mark.nightly
 def test_what_kills_its_workers_is_a_failure_of_the_harness(tmp_path: Path) -> None:
     experiment = Experiment(TestSpec(system="raft", workload="register", world="sim"))
     with fleet(tmp_path, 2, allowed_failures=1) as made:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
-from distributed import Status, get_worker
+from distributed import Reschedule, Status, get_worker
 
 from harness.campaign.cluster import parcels, runner
 from harness.campaign.experiment import Experiment
@@ -232,8 +232,10 @@ def carry_out(request: Request) -> Answer:
                 told = one.do(work, wanted)
                 return brought(told, request)
         except Gone:
-            if not wanted() or RUNNERS.is_ended(*doing):
+            if RUNNERS.is_ended(*doing):
                 return Answer(b"")
+            if not wanted():  # if the worker closes, another is to do it
+                raise Reschedule from None
             why = f"worker {worker.address}: {TRIES} runners died while they did it"
         except HarnessError as failure:
             why = f"worker {worker.address}: {failure}"
@@ -263,7 +265,7 @@ def judge_share(name: str, subject: bytes, task: bytes) -> object:
                 return done
         except Gone:
             if not wanted():
-                return None
+                raise Reschedule from None
     raise HarnessError(f"{TRIES} runners of worker {get_worker().address} died of it")
 
 
