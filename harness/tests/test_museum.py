@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from harness.campaign.suites import reading
+from harness.campaign.suites.tonight import Tonight
+from harness.cli.suite import Told
 from harness.tests import museum
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
+    from harness.campaign.suites.rows import Row
 
+SUITE = reading.load(museum.SUITE)
 ROWS = museum.suite_rows()
 BY_NAME = {row["name"]: row for row in ROWS}
 WEAK = [row for row in ROWS if row.get("expect") == "invalid"]
@@ -66,3 +72,16 @@ def test_tries_are_counted_and_their_median_is_shown(
     cells = line.strip("| ").split(" | ")
     assert cells[2:5] == ["lost-write", "2 of 3", "3.0"]
     assert cells[5] == f"valid 1 of 2: {FIRST['control']}"
+
+
+@pytest.mark.nightly  # up to three runs of half a minute each
+@pytest.mark.parametrize("row", SUITE.rows, ids=lambda row: row.name)
+def test_each_row_comes_out_as_it_expects_where_its_system_is_installed(
+    row: Row, tmp_path: Path
+) -> None:
+    night = Tonight(SUITE, [row], tmp_path)
+    for lack in night.absent:
+        pytest.skip(lack.absent)
+    night.carry_out(1, Told(SUITE.name, as_json=True))
+    [result] = night.ended([]).results
+    assert result.as_expected, f"{result.line}, seed {result.seed}"
