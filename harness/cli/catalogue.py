@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.errors import UsageError
@@ -11,6 +11,11 @@ from harness.report import glossary
 from harness.run import asking
 from harness.systems import mutants, services
 
+if TYPE_CHECKING:
+    from harness.systems.system import System
+
+OURS = ("raft", "two_phase_commit", "paxos", "zab")
+"""Reference systems, for examples: they need nothing that has to be installed."""
 TITLES = {
     "system": "systems",
     "workload": "workloads",
@@ -101,6 +106,9 @@ def about(name: str) -> dict[str, Any]:
         for title, entries in tables.items()
         if (same := [e for e in entries if name in _names_of(e)])
     }
+    for title, entries in found.items():
+        for entry in entries:
+            entry.update(_beside(title, entry["name"]))
     if told := glossary.entry(name):
         found["anomalies"] = [
             {"name": name, "summary": told.meaning, "source": told.source}
@@ -116,8 +124,57 @@ def about(name: str) -> dict[str, Any]:
     return found
 
 
+def _beside(title: str, name: str) -> dict[str, Any]:
+    """What a plug-in runs with, and a command to begin with."""
+    plain = name.partition(":")[0]
+    if title == "systems":
+        plugin = registry.find("system", plain)
+        system: System | None = registry.by_default(
+            plugin, "true" if plugin.adapter else "", {}
+        )
+        first = f"splitbrain run {name.replace('...', 'COMMAND')} --nemesis all"
+        if system is None:
+            return {"try": first}
+        nemeses = {
+            kind: registry.by_default(one, {})
+            for kind, one in registry.plugins("nemesis").items()
+        }
+        return {
+            "workloads": services.served(system),
+            "faults": [
+                kind
+                for kind, nemesis in sorted(nemeses.items())
+                if nemesis is not None and not services.why_spared(system, nemesis)
+            ],
+            "try": first,
+        }
+    if title == "workloads":
+        needed = services.needed_by(registry.find("workload", plain)) or frozenset()
+        systems = [
+            plugin.title
+            for plugin in registry.plugins("system").values()
+            if (spoken := services.spoken_by(plugin)) is not None
+            and not services.unspoken(spoken, needed)
+        ]
+        example = next((one for one in OURS if one in systems), "SYSTEM")
+        return {
+            "systems": systems,
+            "try": f"splitbrain run {example} --workload {name}",
+        }
+    if title == "nemeses":
+        return {"try": f"splitbrain run raft --nemesis {name}"}
+    if title == "checkers":
+        return {"try": f"splitbrain check HISTORY --checker {name}"}
+    if title == "models":
+        return {"try": f"splitbrain check HISTORY --model {name}"}
+    if title == "mutants":
+        return {"try": f"splitbrain explore PROTOCOL --mutant {name} --world sim"}
+    return {}
+
+
 def _names_of(entry: dict[str, Any]) -> set[str]:
-    return {entry["name"], *entry.get("aliases", ())}
+    name = entry["name"]
+    return {name, name.removesuffix(":..."), *entry.get("aliases", ())}
 
 
 def as_text(tables: dict[str, Any]) -> str:
@@ -136,6 +193,15 @@ def as_text(tables: dict[str, Any]) -> str:
                     if named == [services.EVERY]:
                         told = "whatever its nodes serve"
                     lines.append(f"  {' ' * width}    {verb} {told}")
+            if aliases := entry.get("aliases"):
+                lines.append(f"  {' ' * width}    also called {', '.join(aliases)}")
+            lines += [
+                f"  {' ' * width}    {what}: {', '.join(entry[what])}"
+                for what in ("workloads", "systems", "faults")
+                if entry.get(what)
+            ]
+            if command := entry.get("try"):
+                lines.append(f"  {' ' * width}    try: {command}")
             for option in entry.get("options", ()):
                 default = option["default"] or "none"
                 lines.append(
