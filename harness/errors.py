@@ -9,6 +9,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 TEMPORARILY_UNAVAILABLE = 11
 """Maelstrom's error code for: nothing was done, try again (no leader, no listener)."""
 
@@ -25,6 +30,14 @@ class SplitbrainError(Exception):
 
 class UsageError(SplitbrainError):
     """Bad input: the message says what, where, and what to do about it."""
+
+
+class UsageErrors(UsageError):
+    """Several at once; each is told in a line of its own."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = tuple(lines)
 
 
 class NotInstalledError(UsageError):

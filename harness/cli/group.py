@@ -42,6 +42,7 @@ from harness.errors import (
     EXIT_USAGE,
     HarnessError,
     UsageError,
+    UsageErrors,
 )
 from harness.host import interrupts, scarcity
 
@@ -181,6 +182,10 @@ def status_of(command: Callable[[], Any], *, as_json: bool = False) -> int:
         status = command()
     except click.ClickException as problem:
         complain(problem.format_message())
+        return EXIT_USAGE
+    except UsageErrors as problems:
+        for line in problems.lines:
+            complain(line)
         return EXIT_USAGE
     except UsageError as problem:
         complain(str(problem))

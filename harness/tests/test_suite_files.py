@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from harness.campaign.suites import reading, schema
 from harness.campaign.suites.rows import Row
 from harness.cli import cli
+from harness.cli.group import run_command
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
@@ -192,6 +193,17 @@ def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert len(lines) == reading.PROBLEMS_MAX + 1
     assert "line 20, column" in lines[-2]
     assert lines[-1] == "and 10 more"
+
+
+def test_each_of_several_mistakes_has_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path, "- {name: a, system: nope}\n- {name: b, system: nope}\n")
+    assert run_command(["suite", str(file), "--results", str(tmp_path / "none")]) == 254
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[0] for line in said] == ["splitbrain", "splitbrain"]
+    assert "line 2" in said[1]
+    assert not (tmp_path / "none").exists()
 
 
 def test_an_error_in_an_included_file_names_that_file(tmp_path: Path) -> None:

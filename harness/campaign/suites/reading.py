@@ -23,7 +23,7 @@ from harness.campaign.engine import HERE
 from harness.campaign.suites import naming
 from harness.campaign.suites.results import RowResult, condition
 from harness.campaign.suites.rows import SEED_MAX, Row
-from harness.errors import NotInstalledError, UsageError
+from harness.errors import NotInstalledError, UsageError, UsageErrors
 from harness.faults import profiles
 from harness.faults import schedule as schedules
 from harness.host import documents
@@ -148,13 +148,13 @@ class Problems:
             self._told.append(line)
 
     def refuse(self) -> None:
-        """Raises UsageError with the problems, a line each, if there are any."""
+        """Raises UsageErrors with the problems if there are any."""
         more = len(self._told) - PROBLEMS_MAX
         told = self._told[:PROBLEMS_MAX]
         if more > 0:
             told.append(f"and {more} more")
         if told:
-            raise UsageError("\n".join(told))
+            raise UsageErrors(told)
 
 
 def find(path: Path) -> Path:
