@@ -148,7 +148,12 @@ def fleet(folder: Path, workers: int, allowed_failures: int = 3) -> Iterator[Fle
             stdout=log,
             stderr=log,
         )
-    until(file.exists, "a scheduler")
+    try:
+        until(lambda: whole(file), "a scheduler")
+    except BaseException:  # whatever it is, it is raised again
+        scheduler.kill()
+        scheduler.wait()
+        raise
     address = json.loads(file.read_text())["address"].replace("tcp://", "dask://")
     made = Fleet(folder, scheduler, address)
     try:
@@ -192,6 +197,13 @@ def long_suite(alone: Fleet) -> subprocess.Popen[str]:
     until(is_recorded, "operations on real nodes")
     assert is_running(alone.workers[0].pid)
     return suite
+
+
+def whole(file: Path) -> bool:
+    """Whether a file of JSON is there, and not being written."""
+    with contextlib.suppress(OSError, ValueError):
+        return bool(json.loads(file.read_text()))
+    return False
 
 
 def rows_of(results: Path) -> dict[str, dict[str, Any]]:

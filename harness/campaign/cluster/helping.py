@@ -84,7 +84,7 @@ class ClusterHelpers(Helpers):
             self._workers.look(is_due=True)  # raises if the scheduler is gone
             why = "somebody cancelled the check at the scheduler, or a worker was lost"
             raise HarnessError(why) from problem
-        except Exception as problem:
+        except Exception as problem:  # what a checker raised over there
             why = f"a worker could not judge some keys: {problem!r}"
             raise HarnessError(why) from problem
         return done

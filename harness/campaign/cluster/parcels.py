@@ -165,7 +165,7 @@ def fetch(url: str, folder: Path) -> None:
     try:
         system, path = fsspec.core.url_to_fs(url)
         system.get(f"{path}/", f"{folder}/", recursive=True)
-    except Exception as problem:
+    except Exception as problem:  # each store has errors of its own
         raise HarnessError(f"cannot read {url}: {problem}") from problem
 
 
@@ -178,5 +178,5 @@ def refuse_store(url: str) -> None:
     try:
         system, path = fsspec.core.url_to_fs(url)
         system.makedirs(path, exist_ok=True)
-    except Exception as problem:
+    except Exception as problem:  # each store has errors of its own
         raise UsageError(f"--results {url}: {problem}") from None

@@ -78,7 +78,7 @@ class Bench:
             return pickle.dumps((True, work(self)))
         except SplitbrainError as failure:
             return pickle.dumps((False, failure))
-        except Exception as failure:
+        except Exception as failure:  # of Dask's, or a bug of ours
             traceback.print_exc()
             told = HarnessError(f"{type(failure).__name__}: {failure}")
             return pickle.dumps((False, told))

@@ -180,7 +180,7 @@ async def connect(host: Host) -> Session:
         raise HostError(f"{where} can't be reached: {why}") from None
     try:
         return await _boot(host, connection)
-    except BaseException:
+    except BaseException:  # whatever it is, it is raised again
         connection.abort()
         raise
 

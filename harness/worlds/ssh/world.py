@@ -118,7 +118,7 @@ class SshWorld:
             return await cls._connected(
                 setting, rung, survey, sent, interrupts, run, links, begun
             )
-        except BaseException as failure:
+        except BaseException as failure:  # an interrupt, too, leaves hosts healed
             await asyncio.gather(*(link.close() for link in links.values()))
             if isinstance(failure, BaseExceptionGroup):
                 raise failure.exceptions[0] from None
