@@ -24,17 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 UP_S = 20.0
-_SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+_STANDARD = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""The PATH of the machines: ours may lead to what they don't see."""
+_SSHD = shutil.which("sshd", path=_STANDARD)
 _ROOT = Path(__file__).parents[2]
-_SERVE = """
+_SERVE = f"""
 set -e
+PATH={_STANDARD}
 mount -t tmpfs none /run
 mkdir -m 755 /run/sshd
-cp {folder}/key.pub {folder}/host_key {folder}/sshd.conf /run
-for hidden in {hidden}; do [ ! -d $hidden ] || mount -t tmpfs none $hidden; done
+cp {{folder}}/key.pub {{folder}}/host_key {{folder}}/sshd.conf /run
+for hidden in {{hidden}}; do [ ! -d $hidden ] || mount -t tmpfs none $hidden; done
 ip link set lo up
 read go
-exec {sshd} -D -e -f /run/sshd.conf
+exec {{sshd}} -D -e -f /run/sshd.conf
 """
 
 
@@ -75,7 +78,10 @@ class Machines:
         """What a command prints that is run on a machine."""
         where = self._inside(self.servers[number], "-m")
         done = subprocess.run(
-            [*where, *words], capture_output=True, text=True, check=False
+            [*where, "/usr/bin/env", f"PATH={_STANDARD}", *words],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return done.stdout
 
