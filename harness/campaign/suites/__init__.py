@@ -23,11 +23,13 @@ Rows can come from other files (`include`), stand for many (`matrix`), and share
 
     rows.py        Row: what one row asks for
     reading.py     the file, with every error at its place, before anything runs
+    naming.py      whether a checker has the anomaly or figure that a row asks for
     schema.py      the JSON schema of such files, for editors
     results.py     RowResult: what came of a row, and what that means
     planning.py    which row comes first, which seed is next, who gets the time
     journal.py     what has been done so far, on the disk, so that a night can go on
     nights.py      what earlier nights of the same suite showed
+    tonight.py     one night: planned, carried out or gone on with, and judged
     running.py     Runner: carries rows out
     exploring.py   rows that search, in the time that is left
     baseline.py    tonight beside another night: new, gone, more often, slower
