@@ -2,7 +2,8 @@
 
 A block marked ```console has commands after `$ ` and, below each, what it prints; `...`
 stands for anything. The blocks of a page are run in order, in one empty folder. After
-`console`: `norun` is only parsed, `nightly` is run by night, `exit=1` is the status.
+`console`: `norun` is only parsed, `exit=1` is the status. Pages outside of DAILY
+are run by night.
 """
 
 from __future__ import annotations
