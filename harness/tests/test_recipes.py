@@ -78,6 +78,19 @@ def test_the_action_uses_every_input_that_it_takes() -> None:
         assert f"inputs.{name}" in text
 
 
+def test_defaults_of_inputs_need_nothing_that_only_steps_know() -> None:
+    told = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]
+    for name, field in told.items():
+        assert "${{" not in str(field.get("default", "")), name
+
+
+def test_gitlab_caches_under_a_key_without_a_slash_whatever_the_suite() -> None:
+    told = yaml.safe_load((ROOT / "docs" / "ci" / "gitlab-ci.yml").read_text())
+    key = told["torture"]["cache"]["key"]
+    assert "/" not in key
+    assert "$" not in key
+
+
 def test_workflows_give_actions_inputs_that_they_take() -> None:
     takes = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]
     told = yaml.safe_load((ROOT / ".github/workflows/nightly.yml").read_text())
